@@ -50,7 +50,9 @@ class KernelHook(BuildHookInterface):  # type: ignore[type-arg]  # its parameter
             )
         except (OSError, subprocess.SubprocessError) as error:
             details = (getattr(error, "stderr", None) or str(error)).strip()
-            self.app.display_warning(f"the counting code is not compiled; it will be when first used\n{details}")
+            self.app.display_warning(
+                f"the counting code is not compiled; it will be compiled when it is first used\n{details}"
+            )
             return
         if done.stderr.strip():  # functions that are left out
             self.app.display_warning(done.stderr.strip())

@@ -285,7 +285,7 @@ def test_figures_are_saved_as_svg_and_png(opened: Opened) -> None:
 
 def test_two_indexes_are_compared_side_by_side(opened: Opened) -> None:
     page = opened("/")
-    page.get_by_text("Another column, dates, a second index").click()
+    page.get_by_text("More options: another column, dates, a second index").click()
     page.get_by_label("Compare with another index").select_option("other")
     page.locator("#subject").fill("Curie")
     with page.expect_navigation():
@@ -365,7 +365,7 @@ def test_the_keyboard_reaches_all_controls_in_order(opened: Opened) -> None:
         "subject_alias",
         "object",
         "object_alias",
-        "Another column, dates, a second index",
+        "More options: another column, dates, a second index",
         "Count",
     ]
     page.locator("#subject").focus()

@@ -686,7 +686,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     ),
     "compaction into what exists": (["index", "compact", "{ix}", "--out", "{ix}"], "{ix} exists; choose another --out"),
     "compaction of nothing": (["index", "compact", "{tmp}/none"], "no index folder at {tmp}/none"),
-    "compaction in too little": (["index", "compact", "{ix}", "--memory", "1MiB"], "1 MiB of memory are too little"),
+    "compaction in too little": (["index", "compact", "{ix}", "--memory", "1MiB"], "1 MiB of memory is too little"),
     "facts with no jobs": (
         ["facts", "count", "{tmp}/f.csv", "--index", "{ix}", "--out", "{tmp}/o.csv", "--jobs", "0"],
         "--jobs must be an integer of at least 1, got '0'",

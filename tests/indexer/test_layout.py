@@ -336,7 +336,7 @@ def test_little_memory_makes_more_shards_and_the_same_counts(tmp_path: Path, mon
 
 
 def test_too_little_memory_error_names_a_sufficient_limit(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"64 MiB of memory are too little.*at least \d+ MiB"):
+    with pytest.raises(InputError, match=r"64 MiB of memory is too little.*at least \d+ MiB"):
         build_index([two_files(tmp_path)], tmp_path / "ix", memory_bytes=64 << 20)
 
 

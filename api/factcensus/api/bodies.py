@@ -216,7 +216,7 @@ class ReplicationBody(Body):
 
 
 class TraceBody(Body):
-    """A text whose spans are looked for."""
+    """A text whose spans are searched for in the corpus."""
 
     text: Text = Field(
         examples=["Marie Curie was born in Warsaw and moved to Paris."],
@@ -246,8 +246,8 @@ class DocumentsBody(Body):
     )
     pattern: Text | None = Field(
         default=None,
-        description="A regular expression in the syntax of RE2, searched for in the original texts. At the deadline of "
-        'the service, the response has what was found until then; "exact" is true if all documents were "searched".',
+        description="A regular expression in the syntax of RE2, searched for in the original texts. At the timeout of "
+        'the service, the response has the documents found so far; "exact" is true if all documents were "searched".',
         examples=[r"\bCurie-\w+"],
     )
     by: By = BY

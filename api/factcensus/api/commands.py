@@ -59,7 +59,7 @@ register(_variables)
     multiple=True,
     metavar="NAME=URL,...",
     default_text="$FACTCENSUS_REMOTE, separated by spaces",
-    help="serve an index by adding the answers of services at these URLs, which have its slices; may be repeated",
+    help="serve an index by adding the answers of the services at these URLs, which serve its slices; may be repeated",
 )
 @option(
     "--host",

@@ -84,7 +84,7 @@ class Settings:
     published: tuple[Published, ...] = ()
     #: A folder whose subdirectories with an index are served too; a reload finds new ones.
     indexes_in: Path | None = None
-    #: Indexes whose slices other services have, each ``NAME=URL,URL`` (:mod:`factcensus.api.slices`).
+    #: Indexes whose slices are served by other services, each ``NAME=URL,URL`` (:mod:`factcensus.api.slices`).
     remote: tuple[str, ...] = ()
     host: str = "127.0.0.1"
     #: 0 picks a free port; the service prints it.

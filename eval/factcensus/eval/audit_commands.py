@@ -42,7 +42,7 @@ COMPARISON, RELEARNING = "made-up people", "relearning"
     "--examples",
     type=PATH,
     metavar="TABLE",
-    help="facts about other people: solved questions before a question, and material for --relearn",
+    help="facts about other people, used as solved questions in prompts and to train with --relearn",
 )
 @option("--samples", type=Whole(0), default=8, metavar="N", help="number of sampled answers per question and seed")
 @option("--seeds", type=Steps(0), default="0,1,2", metavar="LIST", help="seeds of the samples, separated by commas")
@@ -116,8 +116,8 @@ def audit(  # noqa: PLR0913  # one argument per option
 ) -> None:
     """Audit what a model knows about a person, and write a report that needs no expert.
 
-    Asks about each fact in many ways, shows every answer, and compares with people who do not exist. The same command
-    continues an interrupted audit.
+    Asks about each fact in many ways, shows every answer, and compares the answers with those about people who do not
+    exist. The same command continues an interrupted audit.
     """
     from factcensus.eval.asking.prompting import Prompting
     from factcensus.eval.audit.people import read_names

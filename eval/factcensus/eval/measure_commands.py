@@ -220,7 +220,7 @@ def run(  # noqa: PLR0913  # one argument per option
     log_samples: bool,
     **extras: Any,
 ) -> None:
-    """Ask a model, or all models that a run kept, every question of a fact table, and optionally attack them."""
+    """Ask a model, or all models of a run, about every fact of a table, and optionally attack it."""
     from dataclasses import replace
 
     from factcensus.eval.asking.prompting import Prompting
@@ -326,7 +326,7 @@ def _texts(sources: Sequence[Path], number: int) -> tuple[str, ...]:
 
 @command("metrics", example="factcensus eval metrics truth_ratio choice_margin")
 @argument("names", nargs=-1, metavar="[NAME]...", help="a column of facts.parquet, or an attack; all if none is given")
-@option("--markdown", is_flag=True, help="print Markdown, as docs/metrics.md has it")
+@option("--markdown", is_flag=True, help="print Markdown, as in docs/metrics.md")
 @json_option
 def metrics(names: tuple[str, ...], markdown: bool, as_json: bool) -> None:
     """Explain metrics: what each one measures, how to read it, and when it misleads."""

@@ -191,7 +191,7 @@ def pool_runs(runs: Sequence[Run]) -> Run:
 
 
 def _check_same_facts(runs: Sequence[Run]) -> None:
-    """Check that the original models at one seed were asked at least one fact in common.
+    """Check that the original models at one seed were asked about at least one common fact.
 
     Raises:
         EvaluationInputError: two runs ask different facts, such as those of a benchmark and those of a fact table.

@@ -263,7 +263,7 @@ class OpenedIndex(LocalReads):
 
     @cached_property
     def held_digests(self) -> frozenset[str | None]:
-        """Digests whose answers are still valid, because no document was deleted since; see :class:`Manifest`."""
+        """Digests of generations whose answers are still valid, as nothing was deleted since; see :class:`Manifest`."""
         return frozenset(self.manifest.held_digests() if self.manifest else [None])
 
     @property

@@ -98,8 +98,8 @@ def check_tokenizer_is_deterministic(tokenizer: PreTrainedTokenizerBase) -> None
     dropout = getattr(getattr(backend, "model", None), "dropout", None)
     if dropout:
         raise ConfigError(
-            f"the tokenizer uses BPE dropout (dropout {dropout:g}), so a prompt would have other tokens each time; "
-            "save it with dropout off"
+            f"the tokenizer uses BPE dropout (dropout {dropout:g}), so a prompt would be tokenized differently each "
+            "time; save it with dropout off"
         )
 
 

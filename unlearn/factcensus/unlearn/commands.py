@@ -38,7 +38,7 @@ def add_commands(root: click.Group) -> None:
     """Add ``unlearn`` and ``world`` to the root command."""
     purpose = "Unlearn facts; choose sets, weights and dose by how often each fact occurs."
     root.add_command(group("unlearn", purpose, [plan, run, status, config, list_methods]))
-    root.add_command(group("world", "A controlled world: corpus, facts and a small model.", [write, pretrain]))
+    root.add_command(group("world", "Write a controlled world, and train a small model on it.", [write, pretrain]))
 
 
 def _config_argument(function: Function) -> Function:
@@ -57,7 +57,7 @@ def _config_argument(function: Function) -> Function:
     type=Whole(1),
     metavar="N",
     default_text="the devices of this machine and launcher",
-    help="plan for N GPUs, one process each, that this machine need not have",
+    help="plan for N GPUs with one process each; this machine need not have them",
 )
 @option(
     "--gpu-memory",
@@ -176,7 +176,7 @@ def _print_plan(plan: Plan) -> None:
 @_config_argument
 @json_option
 def run(path: Path, assignments: Assignments, as_json: bool) -> int:
-    """Run the methods of a configuration into its run folder.
+    """Run the methods of a configuration and write its run folder.
 
     Runs a whole grid if the configuration has a sweep block. The same command resumes an interrupted run (exit status
     130).

@@ -90,7 +90,7 @@ def read_counted_facts(config: RunConfig, folder: Path, progress: ProgressFuncti
 
 
 def counted_already(config: RunConfig, folder: Path) -> Path | None:
-    """Return the path of the table with counts and strata, or None if facts must be counted first. Asks no service.
+    """Return the path of the table with counts and strata, or None if facts must be counted first. Sends no request.
 
     Raises:
         ConfigError: the configured table cannot be read.

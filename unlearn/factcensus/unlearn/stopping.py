@@ -20,7 +20,7 @@ SLICE_S = 0.2
 
 
 class StopRequest:
-    """A flag that says whether the process should stop."""
+    """A flag that shows whether the process should stop."""
 
     def __init__(self) -> None:
         self.requested = False

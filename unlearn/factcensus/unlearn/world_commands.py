@@ -105,8 +105,8 @@ class Parameters(Value):
     "--arrival",
     type=Choice(["mixed", "dealt"]),
     default="mixed",
-    help="let training read biographies at any time, or those of half of the people of every exposure level in its "
-    "first half and the others in its second half",
+    help="when training reads biographies: at any time (mixed), or those of half of the people of every exposure level "
+    "in its first half and the others in its second half (dealt)",
 )
 @seed_option
 @json_option

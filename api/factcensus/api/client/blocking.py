@@ -1,4 +1,4 @@
-"""The client for programs whose calls block until the answer is there."""
+"""The client for programs whose calls block until the response has arrived."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ class Client:
         return self._connection.run(asking.indexes(timeout_s))
 
     def index(self, name: str, *, timeout_s: float | None = None) -> IndexInfo:
-        """Return the properties of one index; ``timeout_s`` replaces the client's own."""
+        """Return the properties of one index; ``timeout_s`` overrides the client's timeout."""
         return self._connection.run(asking.index(name, timeout_s))
 
     def ask(self, name: str, route: str, body: Json, *, timeout_s: float | None = None) -> httpx.Response:
-        """Send a body to a route of an index and return the response; ``timeout_s`` replaces the client's own."""
+        """Send a body to a route of an index and return the response; ``timeout_s`` overrides the client's timeout."""
         return self._connection.run(asking.ask(name, route, body, timeout_s))
 
     def count(

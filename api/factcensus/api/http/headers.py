@@ -1,4 +1,4 @@
-"""The check for requests whose headers two programs could read in two ways.
+"""The check for requests whose headers two programs could read differently.
 
 A proxy in front of the service may take the first of two values where the service takes the last one. Such differences
 are how requests are smuggled past a proxy, so these requests are refused.

@@ -231,7 +231,7 @@ def _detail_of(request: Request, error: FactcensusError) -> str:
 
 
 def kind_of(error: FactcensusError) -> str:
-    """Return which of the :data:`KINDS` an error of the core is."""
+    """Return the kind (one of :data:`KINDS`) of an error of the core."""
     if isinstance(error, EmptyQueryError):
         return "empty-query"
     if isinstance(error, UnknownNameError):

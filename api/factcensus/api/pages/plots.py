@@ -201,7 +201,7 @@ def _shortened(name: str) -> str:
 
 
 def _number(value: float) -> str:
-    """Format a whole number with separators, and any other with three digits."""
+    """Format a whole number with separators, and any other number with three significant digits."""
     if value == int(value):
         return f"{int(value):,}"
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -12,5 +12,5 @@ from factcensus.api.pages.rendering import html
 
 
 def page_of(request: Request, problem: Mapping[str, Any]) -> HTMLResponse:
-    """Return the page of a problem."""
+    """Return the error page for a problem."""
     return html(request, "problem.html", {"problem": problem}, int(problem["status"]))

@@ -1,4 +1,4 @@
-"""The routes: ``POST /`` in the form of the public infini-gram API, and ``facts:replicate``."""
+"""The routes ``POST /``, in the form of the public infini-gram API, and ``facts:replicate``."""
 
 from __future__ import annotations
 

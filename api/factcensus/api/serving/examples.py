@@ -100,7 +100,7 @@ def _pairs(
 
 
 def _spread(examples: Sequence[Example], number: int) -> list[Example]:
-    """Return examples from frequent to rare, at even distances in the order of their different numbers of documents."""
+    """Return examples from frequent to rare, evenly spaced among the distinct numbers of documents."""
     order = sorted(examples, key=lambda each: (-each.documents, each.subject, each.object))
     order = [each for each in order if each.documents]
     apart = list({each.documents: each for each in reversed(order)}.values())[::-1]
@@ -120,7 +120,7 @@ class _Sample:
 
 
 def _sampled(index: CountIndex) -> Iterator[_Sample]:
-    """Yield counted documents at even distances."""
+    """Yield evenly spaced counted documents."""
     shards = index.counted_shards()
     total = sum(shard.documents for shard, _ in shards)
     places = np.unique(np.linspace(0, max(0, total - 1), SAMPLED).astype(np.int64))

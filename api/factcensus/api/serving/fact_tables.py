@@ -97,7 +97,7 @@ def spread_of(table: pa.Table, by: str, bins: str | None = None) -> Spread:
 
 
 def _has_strata_of(table: pa.Table, by: str) -> bool:
-    """Return whether the strata in a table are by this count, which is so if every count fits its stratum."""
+    """Return whether the strata of a table were made by this count: if so, every count fits its stratum."""
     if not {by, *STRATUM_COLUMNS} <= set(table.column_names):
         return False
     columns = (table[name].to_pylist() for name in (by, "stratum", "stratum_low", "stratum_high"))

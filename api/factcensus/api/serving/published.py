@@ -57,7 +57,7 @@ class PublishedIndex:
         return False
 
     def holds_all_of(self, digest: str | None) -> bool:
-        """Return the answer of the manifest; True if it cannot be read, because a deletion is then unknown."""
+        """Return what the manifest shows; True if it cannot be read, because no deletion is known then."""
         manifest = self._manifest()
         return manifest is None or manifest.holds_all_of(digest)
 

@@ -114,7 +114,7 @@ class Folder:
         return not self.path.is_dir()
 
     def holds_all_of(self, digest: str | None) -> bool:
-        """Return the answer of the manifest; True if it is unreadable, because a deletion is then unknown."""
+        """Return what the manifest shows; True if it cannot be read, because no deletion is known then."""
         try:
             return Manifest.read(self.path).holds_all_of(digest)
         except IndexFormatError:

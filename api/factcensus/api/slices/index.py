@@ -1,4 +1,4 @@
-"""An index whose slices are in other services."""
+"""An index whose slices are served by other services."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _REFUSALS: dict[str, type[FactcensusError]] = {
 
 @dataclass(frozen=True)
 class Slice:
-    """A slice in another service.
+    """A slice that another service serves.
 
     Attributes:
         client: Its service.
@@ -108,7 +108,7 @@ class SlicedIndex(CountIndex):
         self._refuse("its shards, as for the infini-gram API and the language model")
 
     def _refuse(self, what: str) -> NoReturn:
-        raise InputError(f"index {self.name} is served from slices, so {what} are not available here; ask its slices")
+        raise InputError(f"index {self.name} is served from slices, so {what} are not available here; query its slices")
 
     def close(self) -> None:
         """Close the connections."""
@@ -234,11 +234,11 @@ class SlicedIndex(CountIndex):
         )
 
     def trace(self, *_: Any, **__: Any) -> NoReturn:
-        """Raise InputError: the longest spans in a corpus do not follow from those in its slices."""
+        """Raise InputError: the longest spans in a corpus cannot be computed from those in its slices."""
         self._refuse("traces")
 
     def complete(self, *_: Any, **__: Any) -> NoReturn:
-        """Raise InputError: the most frequent completions do not follow from those in the slices."""
+        """Raise InputError: the most frequent completions cannot be computed from those in the slices."""
         self._refuse("completions of names")
 
     # --- asking -------------------------------------------------------------------------------------------------------
@@ -369,7 +369,7 @@ class _NamedAnalyzer:
     def tokens(self, text: str) -> NoReturn:
         """Raise InputError."""
         del text
-        raise InputError(f"the analyzer {self.label} is not available here; ask a slice")
+        raise InputError(f"the analyzer {self.label} is not available here; query a slice")
 
     def spans(self, text: str, wanted: Sequence[int]) -> NoReturn:
         """Raise InputError."""

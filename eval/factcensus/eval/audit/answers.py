@@ -122,7 +122,7 @@ def _row(target: Target, question: Asked, name: str | None, ways: str, *, said: 
 
 
 def _most_probable(target: Target, asked: Sequence[Asked], encoded: Sequence[Example]) -> list[float]:
-    """Return the log-probability of the most probable accepted answer besides the expected one; -inf without others."""
+    """Return the log-probability of the most probable accepted answer other than the expected one; -inf if none."""
     others: list[Example] = []
     owners: list[int] = []
     for number, (question, example) in enumerate(zip(asked, encoded, strict=True)):

@@ -1,4 +1,4 @@
-"""The page of an audit: a verdict for each fact, what the model said, how it was asked, and what this cannot show."""
+"""The page of an audit: a verdict for each fact, the model's answers, how it was asked, and limits of an audit."""
 
 from __future__ import annotations
 
@@ -140,26 +140,26 @@ def verdict_columns(audit: Audit) -> list[Column[FactVerdict]]:
         Column(
             "said",
             lambda each: f"{each.answered} of {each.asked}",
-            meaning="said: most probable answers that contain it",
+            meaning="said: number of most probable answers that contain the fact",
         ),
         *estimate_columns("of samples", lambda each: estimate_json(each.sampled), percent),
         *estimate_columns(
             "made-up people",
             lambda each: estimate_json(each.made_up_answered),
             percent,
-            meaning="made-up people: share of the most probable answers about them that contain it",
+            meaning="made-up people: share of the most probable answers about made-up people that contain the fact",
         ),
         Column(
             "their samples",
             lambda each: each.made_up_sampled.value,
             percent,
-            meaning="their samples: the same share of the sampled answers about them",
+            meaning="their samples: the same share of the sampled answers about made-up people",
         ),
         Column(
             "times likelier",
             lambda each: each.times_likelier,
             ratio,
-            meaning="times likelier: than for the median made-up person, in the way of asking that separates them most",
+            meaning="times likelier: ratio to the median made-up person, in the way of asking that separates them most",
         ),
         Column("in the way", lambda each: _way(each.strongest_way)),
         *(relearned if any(each.p_relearned is not None for each in audit.facts) else []),

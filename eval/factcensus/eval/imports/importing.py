@@ -110,7 +110,7 @@ def _kind(sources: Sequence[Source]) -> str:
             found.add("table")
     if len(found) > 1:
         raise EvaluationInputError(
-            f"the sources are of different formats ({', '.join(sorted(found))}); import each one separately"
+            f"the sources have different formats ({', '.join(sorted(found))}); import each one separately"
         )
     return found.pop()
 

@@ -33,7 +33,7 @@ def read(sources: Sequence[Source], counted: pd.DataFrame | None, seed: int) -> 
     """Read every ``results.jsonl`` in the sources and their subdirectories."""
     if counted is not None:
         raise EvaluationInputError(
-            "results of the paper's code have no facts that a fact table could be joined to; omit --facts"
+            "results of the paper's code contain no single facts, so no fact table can be joined; omit --facts"
         )
     rows = []
     for source in sources:

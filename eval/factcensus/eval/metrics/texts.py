@@ -44,7 +44,7 @@ def leak_at_k(samples: int, matches: int, k: int) -> float | None:
     - c/n)^k is biased, and no unbiased estimate exists for fewer samples.
     """
     if not 0 <= matches <= samples:
-        raise ValueError(f"the number of matches must be 0 to {samples}, got {matches}")
+        raise ValueError(f"the number of matches must be from 0 to {samples}, got {matches}")
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
     if k > samples:

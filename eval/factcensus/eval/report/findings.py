@@ -84,7 +84,7 @@ def _methods(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _slope(summary: Mapping[str, Any], form: str) -> str | None:
-    """Say for which methods frequency protects facts."""
+    """State for which methods frequency protects facts."""
     slopes = {method["name"]: method["slope_per_decade"][form] for method in _methods(summary)}
     slopes = {name: found for name, found in slopes.items() if found["ci95"] is not None}
     if not slopes:
@@ -135,7 +135,7 @@ def _names(names: Sequence[str], slopes: Mapping[str, Mapping[str, Any]]) -> str
 
 
 def _recall(summary: Mapping[str, Any], form: str) -> str | None:
-    """Say how recall before unlearning depends on the count."""
+    """State how recall before unlearning depends on the count."""
     rows = [row for row in summary["original"]["recall_by_count"][form] if row["value"] is not None]
     if len(rows) < 2:
         return None
@@ -151,7 +151,7 @@ def _documents(summary: Mapping[str, Any], row: Mapping[str, Any]) -> str:
 
 
 def _residual(summary: Mapping[str, Any], form: str) -> str | None:
-    """Say whether the remaining log-probability depends on the count."""
+    """State whether the remaining log-probability depends on the count."""
     slopes = {method["name"]: method["residual_slope_per_decade"][form] for method in summary["methods"]}
     oracle = slopes.pop(summary["oracle"], None)
     slopes = {name: found for name, found in slopes.items() if found["ci95"] is not None}
@@ -170,7 +170,7 @@ def _residual(summary: Mapping[str, Any], form: str) -> str | None:
 
 
 def _hidden(summary: Mapping[str, Any], form: str) -> str | None:
-    """Say how probable the answers still are that the model no longer gives."""
+    """State how probable the answers still are that the model no longer gives."""
     ranks = {method["name"]: method["misalignment"]["by_form"][form]["hidden_rank"] for method in summary["methods"]}
     ranks = {name: found["value"] for name, found in ranks.items() if found["value"] is not None}
     oracle = ranks.pop(summary["oracle"], None)
@@ -190,7 +190,7 @@ def _hidden(summary: Mapping[str, Any], form: str) -> str | None:
 
 
 def _damage(summary: Mapping[str, Any]) -> str | None:
-    """Say how much accuracy was lost on people outside the forget set."""
+    """State how much accuracy was lost on people outside the forget set."""
     before = summary["original"]["accuracy"].get("bystander", {}).get("question", {}).get("value")
     after = {method["name"]: method["bystander_accuracy"] for method in _methods(summary)}
     after = {name: value for name, value in after.items() if value is not None}
@@ -205,7 +205,7 @@ def _damage(summary: Mapping[str, Any]) -> str | None:
 
 
 def _seeds(summary: Mapping[str, Any]) -> str | None:
-    """Say how far the numbers generalise."""
+    """State how far the numbers generalise."""
     if not _methods(summary):
         return None
     seeds = len(summary["seeds"])

@@ -49,7 +49,7 @@ PLANNED_FLOP_PER_SECOND = 3e13
     help="smoke (a test, about a minute), cpu (about half an hour on two free cores) or paper (needs a GPU)",
 )
 @option("--out", type=OUTPUT_FOLDER, required=True, metavar="DIR", help="the folder of all results")
-@option("--worlds", type=Whole(1), metavar="N", default_text="2, 10 or 3", help="number of worlds")
+@option("--worlds", type=Whole(1), metavar="N", default_text="2, 10 or 3, depending on --size", help="number of worlds")
 @option(
     "--jobs",
     type=Whole(1),
@@ -60,7 +60,7 @@ PLANNED_FLOP_PER_SECOND = 3e13
 @option("--plan", is_flag=True, help="print tokens, operations and memory of every model, and train nothing")
 @json_option
 def controlled(size: str, out: Path, worlds: int | None, jobs: int | None, plan: bool, as_json: bool) -> None:
-    """Forgetting by count and by model size in invented worlds.
+    """Measure forgetting by count and by model size in invented worlds.
 
     Trains models of several sizes on each world, unlearns with several methods up to equal forgetting, and compares
     probability with generation. The same command continues an interrupted run; a larger --worlds extends it.

@@ -185,7 +185,7 @@ def original_table(studies: Sequence[Study]) -> pd.DataFrame:
 
 
 def oracle_table(studies: Sequence[Study]) -> pd.DataFrame:
-    """Return P and G of the retrained models over the facts that all sizes knew, a row per seed and size; maybe none.
+    """Return P and G of the retrained models over the facts that all sizes knew, one row per seed and size, if any.
 
     Both are 0.5 on average for a model that never read about the people to forget.
     """

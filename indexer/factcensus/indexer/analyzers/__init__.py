@@ -66,7 +66,7 @@ class Analyzer(Protocol):
         ...
 
     def spans(self, text: str, wanted: Sequence[int]) -> dict[int, tuple[int, int]]:
-        """Return start and end in the text of some of its tokens, given by their numbers.
+        """Return the start and end in the text of the tokens with these numbers.
 
         Raises:
             ValueError, IndexError: The text has fewer tokens.

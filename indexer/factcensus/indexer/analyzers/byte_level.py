@@ -38,7 +38,7 @@ class BytesAnalyzer:
         return list(clean_text(text).encode())
 
     def spans(self, text: str, wanted: Sequence[int]) -> dict[int, tuple[int, int]]:
-        """Return the character to which each of some bytes of a text belongs."""
+        """Return the character to which each of the given bytes of a text belongs."""
         sizes = np.fromiter((len(character.encode()) for character in text), np.int64, len(text))
         found = (np.searchsorted(np.cumsum(sizes), np.asarray(wanted, np.int64), side="right")).tolist()
         return {byte: (number, number + 1) for byte, number in zip(wanted, found, strict=True)}

@@ -82,7 +82,7 @@ class HuggingFaceAnalyzer:
         return list(self._tokenizer.encode(clean_text(text), add_special_tokens=False).tokens)
 
     def spans(self, text: str, wanted: Sequence[int]) -> dict[int, tuple[int, int]]:
-        """Return the characters of some tokens of a text, as the tokenizer reports them."""
+        """Return the character ranges of the given tokens of a text, as the tokenizer reports them."""
         offsets = self._tokenizer.encode(clean_text(text), add_special_tokens=False).offsets
         return {number: offsets[number] for number in wanted}
 

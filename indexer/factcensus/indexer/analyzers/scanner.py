@@ -173,7 +173,7 @@ def scan_runs(
 
 @compiled()
 def _is_plain(eight: Array, begin: int, end: int) -> bool:
-    """Return whether a run has only ASCII letters and digits, which have bit 6 or 4, unlike + and #, and not bit 7."""
+    """Return whether a run has only ASCII letters and digits: bit 6 or 4 is set, unlike in + and #, but not bit 7."""
     while begin < end:
         byte = eight[begin]
         if (byte & _BIT_7 | ~(byte | byte << _FROM_4_TO_6) & _BIT_6) & low_bytes(end - begin) != _NONE:

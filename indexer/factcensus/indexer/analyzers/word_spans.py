@@ -34,7 +34,7 @@ Spans = dict[int, tuple[int, int]]
 
 
 def word_spans(analyzer: WordsAnalyzer, text: str, wanted: Sequence[int]) -> Spans:
-    """Return the start and end in ``text`` of some of its words, given by their numbers.
+    """Return the start and end in ``text`` of the words with these numbers.
 
     A character from which two words are made (¼) belongs to both. Marks that are removed belong to the word before.
 

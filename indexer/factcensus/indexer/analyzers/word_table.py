@@ -100,7 +100,7 @@ class WordTable:
 
 
 class KnownWords(WordTable):
-    """A table of given words that takes no others: they all get the id UNKNOWN, without a copy.
+    """A table of fixed words; all other words get the id UNKNOWN and are not copied.
 
     It stays as small as the given words, so that it fits the processor's cache, whatever is looked up. A bitmap answers
     for most unknown words, which are most words of a corpus.

@@ -130,7 +130,7 @@ class WordsAnalyzer:
         return exact_tokens(text, self.name)
 
     def spans(self, text: str, wanted: Sequence[int]) -> dict[int, tuple[int, int]]:
-        """Return the characters of some tokens of a text; see :func:`word_spans`."""
+        """Return the character ranges of the given tokens of a text; see :func:`word_spans`."""
         return word_spans(self, text, wanted)
 
     def encoder(self) -> WordEncoder:

@@ -103,7 +103,7 @@ class NextTokensAnswer(Answer):
     """The most frequent first."""
     end_of_document: EndOfDocument
     sampled_every: int
-    """Every how many occurrences were sampled; 1 if all were counted."""
+    """Sampling interval: one in this many occurrences was sampled; 1 if all were counted."""
     max_error: int
     """Maximum error of a ``count``; 0 if exact."""
 

@@ -74,7 +74,7 @@ class Base:
     replaced: Chosen
 
     def deleted(self) -> Chosen:
-        """Return its deleted documents, with the replaced ones."""
+        """Return the deleted documents of the base, including the replaced ones."""
         return join_documents(read_documents_of(self.folder, self.manifest, "deleted"), self.replaced)
 
 
@@ -222,7 +222,7 @@ def _report_stage(run: Run, number: int, stage: str, done: int, all: int) -> Non
 
 
 def finished_shard(folder: Path, marker: Path) -> dict[str, Any] | None:
-    """Return the record of a shard of an interrupted build if its files exist; a power cut may leave only that."""
+    """Return the record of a shard of an interrupted build if its files exist; a power cut may lose them."""
     try:
         stored: dict[str, Any] = json.loads(marker.read_bytes())
         for name, record in stored["files"].items():

@@ -229,7 +229,7 @@ def _make_lists(codes: Array, occurrences: Array, separator: int) -> Lists:
 
 
 def _runs(occurrences: Array) -> tuple[Array, Array]:
-    """Return the distinct values of a descending array, and the index of the first of each."""
+    """Return the distinct values of a descending array, and the index at which each first occurs."""
     firsts = np.flatnonzero(np.diff(occurrences, prepend=-1))
     return occurrences[firsts], firsts
 

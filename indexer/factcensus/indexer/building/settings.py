@@ -41,7 +41,7 @@ class BuildSettings:
 
     @property
     def stores_text(self) -> bool:
-        """Whether the texts are stored besides the tokens; the tokens of the analyzer ``bytes`` are the texts."""
+        """Whether the texts are stored as well as the tokens; the tokens of the analyzer ``bytes`` are the texts."""
         return self.keep_text and self.analyzer != "bytes"
 
     @property
@@ -71,7 +71,7 @@ class BuildSettings:
             raise InputError(f"layout must be {' or '.join(get_args(Layout))}, got {self.layout!r}")
         if self.layout == "compact" and self.analyzer == "bytes":
             raise InputError(
-                "the layout compact does not pay for the analyzer bytes, where every block has almost every token; "
+                "the layout compact saves no space with the analyzer bytes, whose blocks have almost every token each; "
                 "give --layout suffix-array, or another --analyzer"
             )
 
@@ -87,13 +87,13 @@ class BuildSettings:
         needed = PROCESS_BYTES + BYTES_PER_TOKEN * wanted
         if self.memory_bytes < needed:
             raise InputError(
-                f"{self.memory_bytes >> 20} MiB of memory are too little for shards of {wanted:,} tokens; give at "
+                f"{self.memory_bytes >> 20} MiB of memory is too little for shards of {wanted:,} tokens; give at "
                 f"least {(needed >> 20) + 1} MiB"
                 + (", or a smaller --shard-tokens" if self.shard_tokens is not None else "")
             )
         merging = PROCESS_BYTES + MERGED_BYTES_PER_TYPE * types
         if self.memory_bytes < merging:
             raise InputError(
-                f"{self.memory_bytes >> 20} MiB of memory are too little for a vocabulary of {types:,} types; give at "
+                f"{self.memory_bytes >> 20} MiB of memory is too little for a vocabulary of {types:,} types; give at "
                 f"least {(merging >> 20) + 1} MiB"
             )

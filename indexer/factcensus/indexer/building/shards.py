@@ -197,7 +197,7 @@ def plan_shards(files: Iterable[tuple[Spooled, Totals | None]], budget_tokens: i
 
 @dataclass(frozen=True, slots=True)
 class ShardForm:
-    """How the shards of an index are written, the same for all of them."""
+    """The settings with which all shards of an index are written."""
 
     token_dtype: str
     vocabulary_size: int

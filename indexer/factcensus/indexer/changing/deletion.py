@@ -119,7 +119,7 @@ def delete_documents(  # noqa: PLR0913 - options, which are given by name
         raise InputError("nothing to delete: give ids of documents, a text, or a condition")
     wanted = None if text is None else _Text(text, verbatim, normalise, region)
     if wanted is None and (verbatim or normalise is not None or region is not None):
-        raise InputError("verbatim, normalise and region go with a text; give one")
+        raise InputError("verbatim, normalise and region can only be used with a text; give one")
     if record is None and (asked_by is not None or probes):
         raise InputError("--asked-by and --probe are stored in a record; give a file for it with --record")
     if record is not None:

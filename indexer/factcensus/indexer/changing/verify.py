@@ -130,7 +130,7 @@ def _check_texts(shard: Shard, most: int | None) -> None:
 
 
 def _shards_of(folder: Path) -> list[Shard]:
-    """Open the shards of an index with all checks of opening."""
+    """Open the shards of an index with all checks that opening performs."""
     with _as_verification_error():
         if not (folder / MANIFEST).exists():  # built by infini-gram; the tokenizer does not matter here
             return [published.shard for published in read_published([folder])]

@@ -99,7 +99,7 @@ def index_options(function: Function) -> Function:
             type=PLACE,
             multiple=True,
             metavar="URL",
-            help="a further folder of the same corpus (indexes that infini-gram built); may be repeated",
+            help="another folder of the same corpus, for indexes that infini-gram built; may be repeated",
         ),
     ):
         added = add(added)

@@ -47,7 +47,9 @@ PATTERN_S = 60.0
 @index_argument
 @option("--text", metavar="TEXT", help="find the documents that contain this text")
 @option(
-    "--subject", metavar="NAME", help="find the documents that mention this entity, with --object also the other one"
+    "--subject",
+    metavar="NAME",
+    help="find the documents that mention this entity; with --object, those that mention both",
 )
 @option("--subject-alias", "subject_aliases", multiple=True, metavar="ALIAS", help="another name; may be repeated")
 @option("--object", "object_name", metavar="NAME", help="name of the object")
@@ -58,7 +60,7 @@ PATTERN_S = 60.0
     "--pattern",
     metavar="REGEX",
     help="find the documents whose original text matches a regular expression (RE2); stops at --deadline, by default "
-    "after 60 seconds, and shows how far it came",
+    "after 60 seconds, and reports how much it searched",
 )
 @option("--limit", type=Whole(1), default=20, metavar="N", help="maximum number of documents")
 @option("--start", type=Whole(0), default=0, metavar="N", help="number of documents to skip")
@@ -175,7 +177,7 @@ def trace(
 
 
 def _remarks(page: DocumentsAnswer, bound: str = "deadline") -> str:
-    """Return how the documents were found, if not by their tokens as usual; ``bound`` may have stopped the search."""
+    """Return how the documents were found, unless it was by their tokens as usual; ``bound`` may have stopped the search."""
     if page.searched is not None and page.searched_of is not None:
         if page.exact:
             return f", all {page.searched:,} texts searched"

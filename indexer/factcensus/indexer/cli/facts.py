@@ -283,7 +283,7 @@ def _scan_shared(facts: Any, work: WorkChoice, out: Place, given: dict[str, Any]
 
 
 def _remote_counter(url: str) -> Callable[..., Any]:
-    """Return the counting function of the service's client, which its part registers as an entry point."""
+    """Return the function that counts through a service; the part ``api`` registers it as an entry point."""
     from importlib.metadata import entry_points
 
     (entry_point,) = entry_points(group="factcensus.remote", name="count_facts")

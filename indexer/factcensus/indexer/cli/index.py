@@ -159,7 +159,7 @@ def _print_intact(index: object, checked: Verification) -> None:
 def _build_shared(
     sources: tuple[str, ...], out: Place, work: WorkChoice, stage: str | None, options: dict[str, Any]
 ) -> None:
-    """Build together with other machines, as far as this one can get."""
+    """Build together with other machines, as far as this machine can."""
     from factcensus.indexer.building.settings import BuildSettings
     from factcensus.indexer.work import Run
     from factcensus.indexer.work.build.job import STAGES, STAGES_OF, Resources, build_with_work

@@ -98,4 +98,4 @@ def _row(token: str, counts: ProbabilityAnswer | NextToken | EndOfDocument) -> l
     return [token, counts.count, "–" if counts.probability is None else f"{counts.probability:.6f}"]
 
 
-ngram_group: click.Group = group("ngram", "Probabilities of the next token, from counts in an index.", [prob, ntd])
+ngram_group: click.Group = group("ngram", "Show probabilities of the next token, from counts in an index.", [prob, ntd])

@@ -380,7 +380,7 @@ def strings_options(function: Function) -> Function:
         option(
             "--normalise",
             type=Choice(["phone", "email", "digits"]),
-            help="find the text, a number or address, in its usual spellings",
+            help="treat the text as a number or address, and find its usual spellings",
         ),
         option(
             "--verbatim",

@@ -65,7 +65,7 @@ def _reader_of(fields: Fields) -> LineReader | None:
 def _read_block(
     block: LineBlock, first: int, reader: LineReader | None, fields: Fields, limit: LineLimit, on_bad: OnBad
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the documents of some lines, of which the first has the number ``first``."""
+    """Yield the documents of some lines; ``first`` is the number of the first line."""
     batches = []
     odd: Sequence[int] = range(len(block.ends))
     if reader is not None and len(block.content) >= 8:

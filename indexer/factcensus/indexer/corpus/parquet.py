@@ -100,7 +100,7 @@ def _plain_batch(batch: Any, first_row: int, fields: Fields) -> pa.RecordBatch |
 
 
 def _ids(batch: Any, fields: Fields) -> Any:
-    """Return the ids of rows; None if they need Python."""
+    """Return the ids of rows; None if they must be converted in Python."""
     import pyarrow as pa
 
     if fields.id not in batch.schema.names:

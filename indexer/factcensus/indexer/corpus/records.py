@@ -1,4 +1,4 @@
-"""One record of a corpus file, as its reader in Python returns it, and the document that it is.
+"""Records of a corpus file as the Python readers return them, and their conversion to documents.
 
 Numbers, ids and metadata stay as written: integers of any size, and floats used as ids.
 """
@@ -112,7 +112,7 @@ def _text_of(fields: dict[str, Any], text_field: str) -> str:
 
 
 def _check_keys(line: bytes, document: Document, taken: int | None) -> None:
-    """Refuse a line in which an object has a key twice, of which JSON readers silently keep the last value.
+    """Refuse a line in which an object repeats a key, because JSON readers silently keep only the last value.
 
     The value that is lost takes at least the colon after its key with it, so counting colons shows it without parsing
     the line again. An escaped colon counts too, even where it is not one, so a repeated key is never missed.

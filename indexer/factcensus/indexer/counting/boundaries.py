@@ -66,7 +66,7 @@ def _visible(text: str, at: int, step: int, last: int | None = None) -> int | No
 
 
 def _joined(first: str, second: str) -> bool:
-    """Return whether two neighbours are in one word, or are normalised to something else than each of them alone."""
+    """Return whether two neighbouring characters are in one word, or normalise differently together than alone."""
     if (_kind(first), _kind(second)) in _TOGETHER:
         return True
     if first.isascii() and second.isascii():

@@ -72,7 +72,7 @@ class Deadline:
 
 
 class _Clock:
-    """Cancels counts at their deadlines, with one thread for all deadlines that ends when there are none.
+    """Cancels counts at their deadlines, with one thread that ends when no deadline is left.
 
     The thread sleeps until the earliest known deadline and is only woken for an earlier one. If all counts have
     deadlines of equal length, that almost never happens.

@@ -1,4 +1,4 @@
-"""Passages of the original texts, where an index keeps them."""
+"""Passages of the original texts, if an index keeps them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def in_characters(index: OpenedIndex, text: str, mentions: Sequence[Mention], be
 def stretches(
     mentions: Sequence[Mention], pair: Sequence[Mention], around: Callable[[Mention], tuple[int, int]]
 ) -> list[Stretch]:
-    """Return the ranges around mentions, merged if they touch, at most :data:`MOST_PASSAGES`; first those of a pair."""
+    """Return the ranges around mentions, merged if they touch, at most :data:`MOST_PASSAGES`; those of a pair first."""
     found: list[Stretch] = []
     for mention in mentions:
         low, high = around(mention)
@@ -108,7 +108,7 @@ def passage_of(
 
 
 def _around(text: str, mention: Mention) -> tuple[int, int]:
-    """Return the range of characters shown around a mention, which begins and ends at white space if it can."""
+    """Return the range of characters shown around a mention, which begins and ends at white space if possible."""
     start, end, _ = mention
     low, high = max(0, start - CONTEXT_CHARACTERS), min(len(text), end + CONTEXT_CHARACTERS)
     if low and (space := _FIRST_SPACE.search(text, low, min(start, low + _RAGGED))):

@@ -46,7 +46,7 @@ class Patterns:
         return len(self.facts.starts) - 1
 
     def no_counts(self) -> Counts:
-        """Return counts of zero, to add to."""
+        """Return zero counts, to which others are added."""
         return Counts.zeros(self.entities, len(self.facts.facts), len(self.windows))
 
     def encoder(self, analyzer: Analyzer) -> Any:

@@ -135,7 +135,7 @@ class Scan:
         return partial(Scanner, self._patterns, self.settings, self._order)
 
     def no_counts(self) -> ScanCounts:
-        """Return counts of zero, to add to."""
+        """Return zero counts, to which others are added."""
         return ScanCounts(self._patterns.no_counts())
 
     def table(self, totals: ScanCounts, *, exact: bool = True) -> pa.Table:

@@ -61,7 +61,7 @@ def string_query(
     if [verbatim, normalise is not None, pattern is not None].count(True) > 1:
         raise InputError("give only one of verbatim, normalise and pattern")
     if region is not None and normalise is None:
-        raise InputError("a region goes with the normalisation of a phone number; give normalise as well")
+        raise InputError("a region can only be used to normalise a phone number; give normalise as well")
     if pattern is not None:
         if text is not None:
             raise InputError("give either a text or a pattern")
@@ -69,7 +69,7 @@ def string_query(
     if not verbatim and normalise is None:
         return None
     if text is None:
-        raise InputError("verbatim and normalise go with a text; give one")
+        raise InputError("verbatim and normalise can only be used with a text; give one")
     text = clean_text(text)
     return _verbatim(index, text) if normalise is None else _spelled(index, text, normalise, region, deadline)
 

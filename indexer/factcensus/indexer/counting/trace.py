@@ -236,7 +236,7 @@ def _occurs_in(shard: Shard, span: Sequence[int], counted: Mask, stop: npt.NDArr
 
 
 def _last_end(occurs: Callable[[int, int], bool], start: int, end: int, most: int) -> int:
-    """Return the largest end in [end, most] for which the span from ``start`` occurs; the span to ``end`` does."""
+    """Return the largest end in [end, most] for which the span from ``start`` occurs; up to ``end`` it does."""
     step = 1
     while end + step <= most and occurs(start, end + step):
         end += step

@@ -153,7 +153,7 @@ class Sought(NamedTuple):
 
 @compiled(inline="always")
 def sought(text: Any, plan: Any, form: Any) -> Any:
-    """Return a form for inner loops."""
+    """Return the record of a form that inner loops use."""
     first, place = plan.starts[form], plan.anchors[form, 3]
     k = plan.classes[first + place]
     return Sought(

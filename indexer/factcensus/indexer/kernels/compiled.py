@@ -21,7 +21,7 @@ _LOCK = threading.RLock()
 
 
 class Lazy:
-    """What compiled functions use and only Numba can make, such as an instruction of the processor.
+    """An object that compiled functions use and only Numba can make, such as an instruction of the processor.
 
     Attributes:
         dispatcher: What Numba compiles in its place.
@@ -32,7 +32,7 @@ class Lazy:
 
     @cached_property
     def dispatcher(self) -> Any:
-        """Make it, which imports Numba."""
+        """Make the object; this imports Numba."""
         return self._make()
 
 

@@ -1,4 +1,4 @@
-"""Compiling functions by Numba when they are first called, with a disk cache that several processes can fill at a time.
+"""Compiling functions with Numba at their first call, with a disk cache that several processes can fill at once.
 
 Numba's own cache numbers its files with a list that each process reads, changes and writes back. If two processes
 compile the same function for different types at the same time, both may use the same number. A process that loads this

@@ -289,10 +289,10 @@ def _digits(block: Array, place: int, end: int) -> int:
 
 @compiled()
 def is_as_written(block: Array, place: int, end: int) -> bool:
-    """Return whether orjson writes a scalar that it has read with exactly these characters, as far as this is simple.
+    """Return whether orjson would write a scalar back with exactly these characters; False if this is hard to decide.
 
-    It is for words, for integers of up to 18 digits, and for decimals of up to 15 digits that are not very small and do
-    not end with a needless zero.
+    It is True for words, for integers of up to 18 digits, and for decimals of up to 15 digits that are not very small
+    and do not end with a needless zero.
     """
     negative = block[place] == 45
     if negative:

@@ -89,7 +89,7 @@ def _append_by_blocks(
 
 
 def _by_text(reading: Kernel[..., Any], blocks: Kernel[..., Any]) -> Lazy:
-    """Return a function that is one of two others, by the type of its first argument."""
+    """Return a function that runs one of two others, depending on the type of its first argument."""
 
     def make() -> Any:
         from numba.core import types

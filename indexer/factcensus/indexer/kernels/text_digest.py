@@ -1,4 +1,4 @@
-"""The digest of a corpus: one that does not depend on the order of the documents or on the files they are in.
+"""A digest of a corpus that does not depend on the order of the documents or on the files they are in.
 
 It is the sum of a digest of each text, so parts of a corpus are digested anywhere and added. The digest of a text is
 MurmurHash3 (x64, 128 bits, seed 0), of which both halves are added modulo 2^64. It runs at 3 GB/s; the hashes of

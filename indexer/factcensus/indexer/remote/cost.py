@@ -23,7 +23,7 @@ _RARE = 8
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """The expected reads of one question.
+    """The expected reads of one query.
 
     Attributes:
         rounds: Reads that wait for one another.

@@ -347,7 +347,7 @@ def prepare(shards: Sequence[RemoteShard], analyzer: FixedAnalyzer | None, name:
 
 
 def _prepare_shard(shard: RemoteShard, rows: int, documents: int) -> Steps[list[list[int]]]:
-    """Probe rows at even distances, and read the beginnings of some documents in the same rounds."""
+    """Probe evenly spaced rows, and read the beginnings of some documents in the same rounds."""
     works: list[Steps[list[list[int]]]] = []
     if not shard.table.sample.rows and not shard.table.grid.rows and shard.table.table.size > WINDOW_BYTES:
         works.append(_probe_rows(shard, rows))

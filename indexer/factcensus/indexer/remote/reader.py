@@ -38,7 +38,7 @@ class Reads:
     asked: Usage
 
     def as_json(self) -> dict[str, Any]:
-        """Return ``rounds``, ``requests`` and ``bytes`` of the questions, and the same numbers in ``opening``."""
+        """Return ``rounds``, ``requests`` and ``bytes`` of the queries, and the same numbers in ``opening``."""
         return {**asdict(self.asked), "opening": asdict(self.opening)}
 
 

@@ -63,7 +63,7 @@ class Table:
         return Span(self.table, low * self.width, high * self.width)
 
     def token_span(self, position: int, size: int) -> Span:
-        """Return the span of ``size`` bytes of tokens that begins at a position, at most to the end of the file."""
+        """Return the span of ``size`` bytes of tokens that begins at a position; shorter at the end of the file."""
         begin = position * self.token_bytes
         return Span(self.stream, begin, min(begin + size, self.stream.size))
 
@@ -278,7 +278,7 @@ class _Searches:
 
 
 def _spread(low: int, high: int, most: int) -> list[int]:
-    """Return at most ``most`` rows of [low, high) at even distances."""
+    """Return at most ``most`` evenly spaced rows of [low, high)."""
     rows = high - low
     if rows <= most:
         return list(range(low, high))

@@ -196,7 +196,7 @@ def _number(content: Any, at: Any, short: Any) -> Any:
 
 @compiled(inline="always")
 def _next_word(content: Any, at: Any, found: Any) -> Any:
-    """Decode the next word into ``found``, which has the one before; return its size (-1: damaged) and its end."""
+    """Decode the next word into ``found``, which holds the previous one; return its size (-1: damaged) and its end."""
     size = np.int64(-1)
     if at < content.size:
         first = np.int64(content[at])

@@ -96,7 +96,7 @@ def shard_shape(folder: object, suffix: str, tokenized_bytes: int, table_bytes: 
     if rest or odd or token_bytes not in (1, 2, 4) or offset_bytes % 8:
         raise IndexFormatError(
             f"{folder}: the sizes of tokenized{suffix} ({tokenized_bytes}), table{suffix} ({table_bytes}) and "
-            f"offset{suffix} ({offset_bytes}) do not belong together; copy the index again or rebuild it"
+            f"offset{suffix} ({offset_bytes}) do not match; copy the index again or rebuild it"
         )
     return ShardShape(width, token_bytes, rows, offset_bytes // 8)
 

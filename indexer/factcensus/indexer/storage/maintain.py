@@ -62,7 +62,7 @@ def commit(folder: Path, old: Manifest, new: Manifest) -> None:
 
 
 def remove_strays(folder: Path, manifest: Manifest) -> None:
-    """Remove files that completed or interrupted changes left and that are not, or no longer, part of the index."""
+    """Remove files that changes, completed or interrupted, left behind and that are not part of the index."""
     for path in folder.iterdir():
         if path.name.startswith(SHUFFLE_PREFIX):
             shutil.rmtree(path, ignore_errors=True)

@@ -170,7 +170,7 @@ class Manifest:
 
     @property
     def keeps_text(self) -> bool:
-        """Whether the index has the original texts of its documents, in files besides its tokens."""
+        """Whether the index has the original texts of its documents in separate files."""
         return any(kept_name(shard.number) in self.files for shard in self.shards)
 
     def check_keeps_text(self, index: object) -> None:
@@ -210,7 +210,7 @@ class Manifest:
         return digest == self.digest or any(change.digest == digest for change in self.changes)
 
     def held_digests(self) -> Iterator[str]:
-        """Yield the digests of this generation and of earlier ones without any document that was deleted since.
+        """Yield the digests of this generation and of earlier ones after which no document was deleted.
 
         Counts, cursors and results with other digests must no longer be shown.
         """
@@ -248,10 +248,11 @@ class Manifest:
             raise ValueError(f"it lists {min(more)!r:.80}, which is not a file of this index")
 
     def summary(self) -> str:
-        """Return the size of the index in words, such as ``6,721 documents, 14,743,820 tokens, 1 shards, 122.3 MB``."""
+        """Return the size of the index in words, such as ``6,721 documents, 14,743,820 tokens, 1 shard, 122.3 MB``."""
         skipped = f", {self.skipped_lines:,} bad lines skipped" if self.skipped_lines else ""
         size = size_text(sum(file.bytes for file in self.files.values()))
-        return f"{self.documents:,} documents, {self.tokens:,} tokens, {len(self.shards)} shards, {size}{skipped}"
+        shards = f"{len(self.shards)} shard{'' if len(self.shards) == 1 else 's'}"
+        return f"{self.documents:,} documents, {self.tokens:,} tokens, {shards}, {size}{skipped}"
 
     def render(self) -> bytes:
         """Return the bytes of ``manifest.json``."""

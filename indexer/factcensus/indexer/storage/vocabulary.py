@@ -58,8 +58,7 @@ class Vocabulary:
         self.starts = _mapped(starts, _starts_dtype(self.utf8.size))
         if self.starts.size != self._sorted.size + 1 or int(self.starts[-1]) != self.utf8.size:
             raise IndexFormatError(
-                f"{folder}: the files vocabulary.{generation}.* do not belong together; copy the "
-                "index again or rebuild it"
+                f"{folder}: the files vocabulary.{generation}.* do not match; copy the index again or rebuild it"
             )
         self._view = memoryview(cast(Any, self.utf8))
         #: Returns the id of a word, or -1 if no document has it; results are cached.
@@ -70,7 +69,7 @@ class Vocabulary:
 
     @cached_property
     def _sample(self) -> npt.NDArray[np.uint64]:
-        """The first eight bytes, as big-endian numbers, of words at even distances in byte order."""
+        """The first eight bytes, as big-endian numbers, of evenly spaced words in byte order."""
         places = np.arange(self._SAMPLED + 1) * len(self) // (self._SAMPLED + 1)
         return _first_eights(self.utf8, self.starts, self._sorted, places)
 

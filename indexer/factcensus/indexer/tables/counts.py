@@ -183,7 +183,7 @@ def _lay_out(index: OpenedIndex, facts: pa.Table) -> tuple[Forms, npt.NDArray[np
 
 
 def _with_aliases(names: pa.Array, facts: pa.Table) -> tuple[pa.DictionaryArray, npt.NDArray[np.int64]]:
-    """Return the names of all subjects and objects, each with its aliases behind it, and the start of each."""
+    """Return the names of all subjects and objects, each followed by its aliases, and the start of each."""
     counts, items = np.zeros(len(names), np.int64), [names]
     for first, role in ((0, "subject"), (facts.num_rows, "object")):
         if f"{role}_aliases" in facts.column_names:
@@ -206,7 +206,7 @@ def _with_aliases(names: pa.Array, facts: pa.Table) -> tuple[pa.DictionaryArray,
 def _distinct_rows(
     numbers: npt.NDArray[np.integer[Any]], starts: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Number the distinct ``numbers[starts[i]:starts[i + 1]]``; return the number of each, and where it is first."""
+    """Number the distinct ``numbers[starts[i]:starts[i + 1]]``; return the number of each, and its first place."""
     content = numbers.tobytes()
     found: dict[bytes, int] = {}
     ends = (starts * numbers.itemsize).tolist()

@@ -161,7 +161,7 @@ def _count_keys(value: dict[str, Any] | list[Any]) -> int:
 
 
 def check_keys_once(body: bytes, keys: int) -> None:
-    """Check that no object of a JSON document has a repeated key, of which readers silently keep the last value.
+    """Check that no object of a JSON document repeats a key, because readers silently keep only the last value.
 
     Args:
         body: The document, already read once.

@@ -161,7 +161,7 @@ def progress_of(job: Job, folder: WorkFolder) -> Progress:
 def run_job(
     job: Job, folder: WorkFolder, runner: Runner, run: Run | None = None, *, stages: Sequence[str] | None = None
 ) -> Progress:
-    """Run the stages of a job one after another, as far as this runner can get.
+    """Run the stages of a job one after another, as far as this runner can.
 
     Args:
         job: The job; its plan is in the folder.

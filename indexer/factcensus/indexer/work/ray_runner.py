@@ -72,7 +72,7 @@ class RayRunner:
         address = str(self._ray.get_runtime_context().gcs_address)
         if self._address == "local" and not address.startswith(("127.", "[::1]", "localhost")):
             raise IndexerError(
-                f"Ray listens on {address} and not on loopback, where others could run code; "
+                f"Ray listens on {address} instead of loopback, so other machines could run code here; "
                 "start Ray yourself and give --ray auto"
             )
 

@@ -29,7 +29,7 @@ _RUNNERS = {
 
 
 def load_runner(name: str, **options: Any) -> Runner:
-    """Return a runner by name; its engine is imported now.
+    """Return a runner by name, after importing its engine.
 
     Raises:
         InputError: There is no runner with this name.

@@ -58,7 +58,7 @@ def scan_shared(
     order: pa.Table | None = None,
     run: Run | None = None,
 ) -> str:
-    """Count every fact of a table in a corpus together with other machines, as far as a runner can.
+    """Count every fact of a table in a corpus together with other machines, as far as this runner can.
 
     Args:
         sources: Files, folders or URLs.
@@ -255,10 +255,12 @@ def _add(totals: ScanCounts, content: bytes) -> None:
         table = pq.read_table(io.BytesIO(content))
         about = json.loads(table.schema.metadata[b"scan"])
         if about["counts"] != sum(part.size for part in totals.counts):
-            raise ValueError("another number of counts")
+            raise ValueError("it has a different number of counts")
         groups, slots, values = (table[name].to_numpy() for name in ("group", "slot", "count"))
     except (pa.ArrowException, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"the object of a unit is damaged ({error}); delete it and run the unit again") from error
+        raise InputError(
+            f"the stored result of a unit is damaged ({error}); delete it and run the unit again"
+        ) from error
     begins = np.flatnonzero(np.diff(groups, prepend=_ALL - 1)).tolist()
     for begin, end in pairwise([*begins, len(groups)]):
         if groups[begin] == _ALL:

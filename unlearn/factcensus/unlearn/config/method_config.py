@@ -80,7 +80,7 @@ class MethodConfig(ConfigSection):
     name: str = Field(
         default="", description="name of the method's folder and in tables; by default that of the preset or objective"
     )
-    objective: str = Field(description="the token loss; given by the preset, if there is one")
+    objective: str = Field(description="the token loss; by default that of the preset")
     parameters: dict[str, float | str | None] = Field(default_factory=dict, description="parameters of the token loss")
     weights: WeightKind = Field(default="uniform", description="basis of the fact weights")
     weight_strength: float = Field(default=0.0, description="lambda in exp(lambda z(log10(1 + count)))")
@@ -213,7 +213,7 @@ class MethodConfig(ConfigSection):
         return {**get_objective(self.objective).parameters(), **self.parameters}
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return the settings that determine the results; those added later only where they differ from the default.
+        """Return the settings that determine the results; newer settings are left out if they have their defaults.
 
         A run folder of an earlier version can therefore be continued.
         """

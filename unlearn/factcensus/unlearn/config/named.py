@@ -239,7 +239,7 @@ METHODS: dict[str, Method] = {
         Method(
             "paper_idk",
             "idk",
-            "the published recipe: learn a refusal without its end",
+            "the published recipe: learn a refusal without its end-of-text token",
             settings=_PAPER,
             source=_UNEQUAL,
         ),

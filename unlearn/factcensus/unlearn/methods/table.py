@@ -86,7 +86,7 @@ of your model's activations.
 
 ## Compared with OpenUnlearning
 
-The same command compares our losses with a checkout of OpenUnlearning (commit d3d7cf9, measured 2026-11-30): one batch
+This command compares our losses with a checkout of OpenUnlearning (commit d3d7cf9, measured 2026-11-30): one batch
 of answers of different lengths, a random GPT-2, another random GPT-2 as the original model. All rows have
 `reduction = "token"` and `end_after = ["forget", "retain", "refusal"]`, unless they say otherwise.
 
@@ -110,10 +110,10 @@ python -m benchmarks.published_losses --code open-unlearning
 | | | `skip` 1, `reduction = "fact"` | 4.185250 | 4.166382 | 0.32 |
 | `UNDIAL` | `undial` | answer tokens only | 5.308526 | 5.384994 | 0.56 |
 
-Three of them differ for a reason. Their KL term and UNDIAL also average over prompt and padding, and UNDIAL lowers a
-logit there that belongs to no answer (the ignored label -100 is used as an index). Ours use the tokens of the answer
-only. CEU with a skipped token averages over tokens there, and over facts here. RMU and PDU are not in the table: RMU
-draws a random direction, and PDU changes its weights between steps.
+Three of these losses differ for known reasons. Their KL term and UNDIAL also average over prompt and padding, and
+UNDIAL lowers a logit there that belongs to no answer (the ignored label -100 is used as an index). Ours use the tokens
+of the answer only. CEU with a skipped token averages over tokens there, and over facts here. RMU and PDU are not in the
+table: RMU draws a random direction, and PDU changes its weights between steps.
 """
 
 

@@ -22,7 +22,7 @@ def never_seen(scores: AnswerScores) -> torch.Tensor:
     the probability for this subject, so the loss teaches nothing. The gradient with respect to the token's log-odds is
     p - q:
 
-    - It is largest for the facts the model is surest of. Gradient ascent on log p has weight 1 - p there, which is
+    - It is largest for the facts the model is surest of. Gradient ascent on log p weights a token by 1 - p, which is
       almost 0 for well-known facts, so frequent facts are hardly forgotten.
     - It is at most 1, is 0 at the level, and changes sign below it, so a fact that overshoots the level returns to it.
       A margin of q in SimNPO pushes with weight 2 until the level is reached, which destroys models.

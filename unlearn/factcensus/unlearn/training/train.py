@@ -364,7 +364,7 @@ def _update(loop: _Loop, rate: float) -> float:
 
 @torch.no_grad()
 def _finish(loop: _Loop) -> None:
-    """Finish training: apply task arithmetic, merge the adapter, and warn of lost updates.
+    """Finish training: apply task arithmetic, merge the adapter, and warn about lost updates.
 
     Raises:
         NumericsError: a parameter is not finite.

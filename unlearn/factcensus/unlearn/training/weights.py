@@ -124,7 +124,7 @@ def whole_weights(model: PreTrainedModel, ranks: Ranks) -> dict[str, torch.Tenso
 
 
 def sharded_modules(model: PreTrainedModel) -> list[torch.nn.Module]:
-    """Return the groups whose weights are gathered one at a time, besides the rest of the model.
+    """Return the groups whose weights are gathered one at a time, in addition to the rest of the model.
 
     These are the decoder layers, and embedding and LM head unless they share their weights.
     """

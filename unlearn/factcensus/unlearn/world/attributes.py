@@ -1,4 +1,4 @@
-"""The attributes of people in a world: three (``sentences``), or the six of the paper with its numbers of objects.
+"""The attributes of people in a world: three (``sentences``), or the paper's six, with as many objects as in the paper.
 
 The six follow the biographies of Allen-Zhu and Li (2023), arXiv:2309.14316: birthday, birth city of 200, university of
 300, major of 100, employer of 500, and the city of the employer, which the employer determines. People have a middle

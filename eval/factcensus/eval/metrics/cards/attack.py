@@ -15,7 +15,7 @@ CARDS: tuple[Card, ...] = (
         "held_out: the value of phantoms under the same attack",
         "fewer than two forget subjects",
         "`relearned` rises even in a model that never knew the facts; compare `held_out` with phantoms instead.",
-        "Lynch et al. 2024, Hu et al. 2024; split by subject by this project",
+        "Lynch et al. 2024, Hu et al. 2024; the split by subject was added by this project",
     ),
     Card(
         "quantise (attacks.parquet)",

@@ -60,8 +60,8 @@ CARDS: tuple[Card, ...] = (
         "lower means more forgotten",
         "its value for an empty continuation",
         "the answer has no such word, or the evaluation did not request it",
-        "Words of the question count as recalled: 'Mexico City' has at least one half. Use it only for comparison with "
-        "the numbers of the paper.",
+        "Words of the question count as recalled: 'Mexico City' scores at least one half after a question about "
+        "Mexico. Use it only for comparison with the numbers of the paper.",
         "Krishnan, Reddy and Mosbach 2025",
     ),
     Card(
@@ -94,7 +94,7 @@ CARDS: tuple[Card, ...] = (
         "false is a sign of collapse",
         "the value before unlearning",
         "never",
-        "Also false for models that answer in long sentences.",
+        "It is also false for models that answer in long sentences.",
         "this project",
     ),
     Card(
@@ -105,7 +105,7 @@ CARDS: tuple[Card, ...] = (
         "true is a sign of collapse",
         "the value before unlearning",
         "never",
-        "Also true for a refusal that is an empty line.",
+        "It is also true for a refusal that is an empty line.",
         "this project, following the repetition shares of Welleck et al. 2020",
     ),
 )

@@ -113,7 +113,7 @@ CARDS: tuple[Card, ...] = (
     Card(
         "min_k_40",
         "probability",
-        "min_k of the least probable two fifths of the answer tokens (at least one token), nats.",
+        "Mean ln p of the least probable two fifths of the answer tokens (at least one token), nats.",
         "-inf to 0",
         "higher means more like a member",
         PHANTOM,
@@ -193,7 +193,7 @@ CARDS: tuple[Card, ...] = (
         "higher means more forgotten",
         "1",
         "there are no wrong answers",
-        "As truth_ratio. It is never below it, and one likely wrong answer dominates the mean.",
+        "As truth_ratio. It is never below truth_ratio, and one likely wrong answer dominates the mean.",
         "The formula of the TOFU paper (Maini et al. 2024, section 2.2.2) and get_model_utility in utils.py of their "
         "code; their aggregate_eval_stat.py, evaluate_util.py and OpenUnlearning have the geometric mean",
     ),

@@ -114,7 +114,7 @@ CARDS: tuple[Card, ...] = (
         "below 0: still recognised as members; above 0: conspicuously suppressed",
         "0",
         "there are no phantoms",
-        "Unbounded above if R is near 0. If the phantoms are of another kind, it measures this difference instead.",
+        "It has no upper bound as R nears 0. If the phantoms are of another kind, it measures this difference instead.",
         "C3 of MUSE, PrivLeak; the holdout set there corresponds to phantoms",
     ),
     Card(

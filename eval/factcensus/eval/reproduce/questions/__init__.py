@@ -1,4 +1,4 @@
-"""``factcensus reproduce questions``: questions that the paper left open, tested in worlds of our own.
+"""``factcensus reproduce questions``: questions that the paper left open, tested in invented worlds.
 
 docs/questions.md registers the design, the statistic, the margin and the power of each question, and has the results.
 """

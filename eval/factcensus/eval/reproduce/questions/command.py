@@ -44,7 +44,7 @@ RESULTS = "results.json"
 @option("--jobs", type=Whole(1), metavar="N", default_text="the number of processors", help="studies at a time")
 @json_option
 def questions(only: str | None, size: Size, out: Path, worlds: int | None, jobs: int | None, as_json: bool) -> None:
-    """Answer four questions that the paper left open, in worlds of our own.
+    """Answer four questions that the paper left open, in invented worlds.
 
     1: does the count help to unlearn beyond the model's loss? 2: does forgetting reach other ways of asking? 3: do
     paraphrased exposures resist more than repeated ones? 4: does the order of exposure matter? docs/questions.md
@@ -74,7 +74,7 @@ def answer(design: Design, size: Size, out: Path, worlds: int | None = None, job
 
 
 def run_study(study: Study, wordings: int, progress: ProgressFunction) -> None:
-    """Train the model of a study, unlearn it with every method, and ask every model in that many further wordings."""
+    """Train the model of a study, unlearn it with every method, and ask every model in further wordings."""
     from factcensus.eval.reproduce.questions.wordings import EveryWording
     from factcensus.eval.study import train_model
     from factcensus.unlearn import run_unlearning

@@ -45,17 +45,17 @@ CONCLUSIONS: Mapping[Verdict, str] = {
 def outcomes(sizes: Sequence[str]) -> list[Outcome]:
     """Return the outcomes, the primary one first."""
     return [
-        Outcome("frequent", f"count minus loss rank: left of facts in {FREQUENT} documents or more", MARGIN),
-        Outcome("every", "count minus loss rank: left of all facts", MARGIN),
-        Outcome("rare", f"count minus loss rank: left of facts in fewer than {RARE} documents", MARGIN),
+        Outcome("frequent", f"count minus loss rank: share left of facts in {FREQUENT} documents or more", MARGIN),
+        Outcome("every", "count minus loss rank: share left of all facts", MARGIN),
+        Outcome("rare", f"count minus loss rank: share left of facts in fewer than {RARE} documents", MARGIN),
         *(Outcome(f"frequent_{size}", f"the first row, {size} parameters", MARGIN) for size in sizes),
         Outcome("frequent_cloze", "the first row, asked as a cloze", MARGIN),
-        Outcome("retain", "count minus loss rank: kept of retain facts that no loss used", MARGIN),
-        Outcome("bystander", "count minus loss rank: kept of bystander facts", MARGIN),
-        Outcome("frequent_equal", "count minus equal weights: left of frequent facts", MARGIN),
-        Outcome("frequent_shuffled", "count minus shuffled counts: left of frequent facts", MARGIN),
+        Outcome("retain", "count minus loss rank: share kept of retain facts that no loss used", MARGIN),
+        Outcome("bystander", "count minus loss rank: share kept of bystander facts", MARGIN),
+        Outcome("frequent_equal", "count minus equal weights: share left of frequent facts", MARGIN),
+        Outcome("frequent_shuffled", "count minus shuffled counts: share left of frequent facts", MARGIN),
         Outcome("predicts", "equal weights: nats per factor 10 of the count, at equal log-probability before"),
-        Outcome("left", "equal weights: left of all facts"),
+        Outcome("left", "equal weights: share left of all facts"),
     ]
 
 

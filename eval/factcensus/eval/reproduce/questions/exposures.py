@@ -48,14 +48,14 @@ def outcomes(contrast: str, one: str, zero: str) -> list[Outcome]:
         one, zero: The names of its two sides.
     """
     return [
-        Outcome("difference", f"{contrast}: left, {METHOD}", MARGIN),
+        Outcome("difference", f"{contrast}: share left, {METHOD}", MARGIN),
         Outcome("adjusted", "the first row at equal log-probability before", MARGIN),
-        Outcome("other_method", f"{contrast}: left, {OTHER_METHOD}", MARGIN),
-        Outcome("statements", f"{contrast}: left, asked as statements, {METHOD}", MARGIN),
-        Outcome("questions", f"{contrast}: left, asked in other wordings of the question, {METHOD}", MARGIN),
+        Outcome("other_method", f"{contrast}: share left, {OTHER_METHOD}", MARGIN),
+        Outcome("statements", f"{contrast}: share left, asked as statements, {METHOD}", MARGIN),
+        Outcome("questions", f"{contrast}: share left, asked in other wordings of the question, {METHOD}", MARGIN),
         Outcome("change", f"{contrast}: change of the log-probability (nats), {METHOD}"),
         Outcome("known", f"{contrast}: known before, as a share of all facts"),
-        *(Outcome(f"left_{side}", f"left of {side} facts, {METHOD}") for side in (one, zero)),
+        *(Outcome(f"left_{side}", f"share left of {side} facts, {METHOD}") for side in (one, zero)),
     ]
 
 

@@ -52,11 +52,11 @@ def outcomes() -> list[Outcome]:
             )
         ),
         *(
-            Outcome(f"lost_{way}", f"lost without being forgotten as the question, {label}")
+            Outcome(f"lost_{way}", f"share lost without being forgotten as the question, {label}")
             for way, label in WAYS.items()
         ),
-        *(Outcome(f"bystander_{way}", f"lost by bystanders, {label}") for way, label in WAYS.items()),
-        Outcome("forgotten", "forgotten as the question"),
+        *(Outcome(f"bystander_{way}", f"share lost by bystanders, {label}") for way, label in WAYS.items()),
+        Outcome("forgotten", "share forgotten as the question"),
     ]
 
 

@@ -177,7 +177,7 @@ def build_with_work(
     stages: Sequence[str] = STAGES,
     run: Run | None = None,
 ) -> tuple[Progress, BuildJob]:
-    """Build an index as far as this machine can get, with a work folder that other machines may share.
+    """Build an index as far as this machine can, with a work folder that other machines may share.
 
     The index equals the one that :func:`factcensus.indexer.build_index` makes with the same settings, byte for byte.
 
@@ -225,7 +225,7 @@ def build_with_work(
 
 
 def _runner_of(runner: Runner, stage: str) -> Runner:
-    """Return the runner of a stage; any part may run a single unit, so the last to finish a stage begins the next."""
+    """Return the runner of a stage; if it has one unit, any part may run it, so the last to finish begins the next."""
     return replace(runner, part=0, parts=1) if stage in SINGLE and isinstance(runner, LocalRunner) else runner
 
 
@@ -259,7 +259,7 @@ def _plan(settings: BuildSettings, files: Sequence[SourceFile], out: Place) -> t
 
 
 def _claim_out(out: Place, plan: Plan, folder: WorkFolder) -> None:
-    """Refuse an output folder that has content, except from this work.
+    """Refuse an output folder with content that this work did not write.
 
     Raises:
         InputError: It has; or it cannot be written.
@@ -296,6 +296,6 @@ def _mark(plan: Plan, folder: WorkFolder) -> dict[str, str]:
 
 
 def _mark_out(out: Place, plan: Plan, folder: WorkFolder) -> None:
-    """Mark the output folder as unfinished, so that nobody opens it as an index that infini-gram built."""
+    """Mark the output folder as unfinished, so that it is not opened as an index that infini-gram built."""
     if not folder.has(Unit("seal", 0, 0)) and (out / MANIFEST).facts() is None:
         (out / PLAN).write(json.dumps(_mark(plan, folder)).encode())

@@ -64,15 +64,15 @@ class BuildFolder:
         self._totals: list[FileTotals] | None = None
 
     def spooled(self, number: int, ending: str) -> Place:
-        """Return the place of one file of a spooled corpus file."""
+        """Return the place of one of the files into which a corpus file was spooled."""
         return self.folder.place / f"spool/{number:06d}.{ending}"
 
     def merged(self, unit: int, ending: str) -> Place:
-        """Return the place of one file of a ``merge`` unit."""
+        """Return the place of a file that a ``merge`` unit wrote."""
         return self.folder.place / f"merge/{unit:06d}.{ending}"
 
     def root(self, ending: str) -> Place:
-        """Return the place of one file of the ``root`` unit."""
+        """Return the place of a file that the ``root`` unit wrote."""
         return self.folder.place / f"root/000000.{ending}"
 
     def json_of(self, stage: str, number: int) -> Any:
@@ -103,7 +103,7 @@ def bits_of(totals: list[FileTotals]) -> int:
 
 
 class FetchedFile:
-    """A spooled file of a work folder, of which one piece is read on this machine.
+    """A spooled file in a work folder, of which this machine reads one piece.
 
     Args:
         build: The work folder.
@@ -118,7 +118,7 @@ class FetchedFile:
         self._first = 0
 
     def fetch(self, first: int, count: int, dtype: np.dtype[Any]) -> None:
-        """Copy some token ids to this machine, unless they are on a disk that it reaches."""
+        """Copy some token ids to this machine, unless it can read them from a disk."""
         place = self._build.spooled(self.number, "ids")
         if place.is_local:
             self._ids = place.path
