@@ -177,7 +177,7 @@ def trace(
 
 
 def _remarks(page: DocumentsAnswer, bound: str = "deadline") -> str:
-    """Return how the documents were found, unless it was by their tokens as usual; ``bound`` may have stopped the search."""
+    """Return how the documents were found, unless by their tokens as usual; ``bound`` may have stopped the search."""
     if page.searched is not None and page.searched_of is not None:
         if page.exact:
             return f", all {page.searched:,} texts searched"
