@@ -114,7 +114,7 @@ def test_invalid_query_is_refused(body: dict[str, Any], part: str, strings: http
 def test_search_for_a_pattern_ends_with_the_deadline_of_the_service(
     folders: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The response has what was found until then, and is not an error."""
+    """The response has the documents found so far, and is not an error."""
     from factcensus.indexer.counting import passages
     from factcensus.indexer.counting.deadline import Deadline
 
