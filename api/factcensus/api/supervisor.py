@@ -222,7 +222,7 @@ def _forget_metrics(member: Member, pid: int | None) -> None:
 
 
 def run_worker(settings: Settings, member: Member, shared: socket.socket, pipe: Connection) -> None:
-    """Serve as one of the workers, in a process of its own."""
+    """Serve as one of the workers, in a separate process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # until the server handles it; the supervisor stops this process
     logs.set_up(settings.log_level, settings.log_format, member.number)
     listener = Listener(fileno=shared.detach())

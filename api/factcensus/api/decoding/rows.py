@@ -1,4 +1,4 @@
-"""Converting row numbers of a piece in messages to row numbers of the whole table."""
+"""Converting row numbers in messages about a piece to row numbers of the whole table."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def tracer_provider(version: str) -> TracerProvider:
 
 
 def span_processor() -> SpanProcessor:
-    """Return the processor that sends spans in batches, from a thread of its own."""
+    """Return the processor that sends spans in batches, from a separate thread."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 

@@ -49,7 +49,7 @@ def facts_by_count(
     keys = tuple(Key(f"s{each.shade}", each.label, _facts(each.facts)) for each in legend)
     return Figure(
         name,
-        f"{caption}; both axes are logarithmic, and 0 has a bar of its own",
+        f"{caption}; both axes are logarithmic, and 0 has a separate bar",
         ABOVE + HEIGHT + 26,
         tuple(boxes),
         (*lines, _baseline()),

@@ -358,7 +358,7 @@ def _analyzer_of(label: str) -> Analyzer:
 
 
 class _NamedAnalyzer:
-    """An analyzer of which only the label is known, such as a tokenizer."""
+    """An analyzer with only a known label, such as a tokenizer."""
 
     has_vocabulary = False
     token_dtype = "u32"

@@ -1,4 +1,4 @@
-"""A resumable grid of studies: arms × seeds, each study in a process of its own, one record for the whole folder.
+"""A resumable grid of studies: arms × seeds, each study in a separate process, one record for the whole folder.
 
 An *arm* is a preset: settings of a world and a model, and methods. Arms that share a world (models of several sizes)
 also share its index and counts. Finished steps are kept, so the same command continues an interrupted grid, and the

@@ -61,7 +61,7 @@ class Spooled(Protocol):
     """A spooled file, local or in a work folder."""
 
     def parquet(self) -> AbstractContextManager[Any]:
-        """Yield the document rows of the file: a path, or a file opened for reading."""
+        """Yield the document rows of the file, as a path or as a file opened for reading."""
         ...
 
     def read_ids(self, dtype: np.dtype[Any], first: int, count: int) -> Array:

@@ -47,7 +47,7 @@ sources_argument = argument(
 #: The layouts of an index; the first is the default.
 LAYOUTS = ["suffix-array", "compact"]
 keep_text_option = option(
-    "--keep-text", is_flag=True, help="the result also has the original texts, which are otherwise left out"
+    "--keep-text", is_flag=True, help="keep the original texts in the result; by default they are left out"
 )
 folder_argument = argument("index", type=PATH, metavar="INDEX", help="an index folder")
 

@@ -52,7 +52,7 @@ def string_query(
     pattern: str | None = None,
     deadline: Deadline | None = None,
 ) -> StringQuery | None:
-    """Return the query for a string; None if the arguments ask for tokens as usual.
+    """Return the query for a string; None if the arguments request the usual search for tokens.
 
     Raises:
         InputError: The arguments do not belong together, or one is invalid.

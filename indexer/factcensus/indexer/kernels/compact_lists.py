@@ -89,7 +89,7 @@ def run_of(lists: Lists, code: Any) -> Any:
 
 @compiled()
 def _count_bits(occurrences: Any) -> Any:
-    """Return the width of the counts of 16 codes, the first of which has this number of occurrences."""
+    """Return the width of the counts of 16 codes; the first code has this number of occurrences."""
     width = 0
     while (occurrences - 1) >> width:
         width += 1

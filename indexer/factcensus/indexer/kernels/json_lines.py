@@ -356,7 +356,7 @@ def _read_line(  # noqa: C901, PLR0912, PLR0913, PLR0915 - compiled: one loop ov
 def _source_of_set(
     block: Array, end: int, place: int, eight: Eights, names: Names, documents: Documents, begin: int
 ) -> int:
-    """Write the source of a document without the field; ``place`` is that of its set's name in the metadata, or -1."""
+    """Write the source of a document without the field; ``place`` is where the name of its set is, or -1."""
     at = begin
     if place >= 0:
         _, at = copy_string(block, eight.block, place, end, documents.source, eight.source, begin, False)

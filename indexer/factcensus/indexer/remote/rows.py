@@ -69,7 +69,7 @@ def _group_span(file: ObjectFile, group: pq.RowGroupMetaData) -> Span:
 
 
 class _RowGroups(io.RawIOBase):
-    """A file of which only some row groups are known, as their offsets and bytes; reading others is an error."""
+    """A file with only some known row groups, given by their offsets and bytes; reading others is an error."""
 
     def __init__(self, file: ObjectFile, groups: Sequence[tuple[int, bytes]]) -> None:
         self._file, self._groups, self._at = file, groups, 0

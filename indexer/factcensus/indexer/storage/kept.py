@@ -75,7 +75,7 @@ def _blocks(texts: Iterable[bytes], starts: array[int]) -> Iterator[bytes]:
 
 @dataclass(frozen=True)
 class KeptShape:
-    """The places of the numbers in a file of texts.
+    """The sizes and offsets of the arrays in a file of kept texts.
 
     Attributes:
         documents: Number of documents.

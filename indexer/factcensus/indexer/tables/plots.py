@@ -61,7 +61,7 @@ def check_figure(path: Path) -> None:
 
 
 def plot_counts(table: pa.Table, path: Path, by: str = "cooccurrence_documents", title: str | None = None) -> None:
-    """Draw a histogram of one column of counts on a logarithmic axis; facts with 0 have a bar of their own.
+    """Draw a histogram of one column of counts on a logarithmic axis; facts with 0 have a separate bar.
 
     The bars are coloured by stratum if the table has strata.
 

@@ -248,7 +248,7 @@ class MethodConfig(ConfigSection):
         """The reason why the weights cannot be sharded (``fsdp``); None if they can."""
         reads_layer = "hidden" in get_objective(self.objective).needs or self.retain == "embedding"
         reasons = {
-            "it trains from scratch, in a program of its own": self.retrain_world is not None,
+            "it trains from scratch, in a separate program": self.retrain_world is not None,
             "it trains an adapter, whose few weights need no sharding and are merged into whole ones": (
                 self.adapter is not None
             ),

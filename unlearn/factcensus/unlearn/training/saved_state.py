@@ -88,7 +88,7 @@ def _parts_of(path: Path) -> list[tuple[Path, int, int, int]]:
 
 
 def _complete_steps(found: list[tuple[Path, int, int, int]]) -> list[tuple[int, int]]:
-    """Return (step, number of parts) of every save of which all parts exist."""
+    """Return (step, number of parts) of every save that has all its parts."""
     indices: dict[tuple[int, int], set[int]] = defaultdict(set)
     for _, step, index, count in found:
         indices[step, count].add(index)

@@ -229,7 +229,7 @@ CARDS: tuple[Card, ...] = (
         "-inf to inf",
         "at most 0 means forgotten",
         "0, without a bias towards either label",
-        "another form than question, a prompt that does not fit the model, or the evaluation did not request it",
+        "the form is not question, the prompt does not fit the model, or the evaluation did not request it",
         "All statements are true, so a model that begins to prefer False counts as having forgotten. true_false_margin "
         "compares with wrong answers.",
         "Krishnan, Reddy and Mosbach 2025, with other statements whose labels are right",

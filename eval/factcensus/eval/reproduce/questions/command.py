@@ -1,4 +1,4 @@
-"""``factcensus reproduce questions``: the four questions, each a grid of worlds in a folder of its own.
+"""``factcensus reproduce questions``: the four questions, each a grid of worlds in a separate folder.
 
 OUT/N/run.json                settings, seeds, versions, commit, seconds
 OUT/N/worlds.parquet          one row per world with every outcome

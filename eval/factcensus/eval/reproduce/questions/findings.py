@@ -39,7 +39,7 @@ class Finding:
 
 
 def find(worlds: pd.DataFrame, outcomes: Sequence[Outcome]) -> list[Finding]:
-    """Return the findings of the outcomes, the first of which is the primary one; worlds without a number are left out.
+    """Return the findings of the outcomes, the primary one first; worlds without a number are left out.
 
     Args:
         worlds: One row per world with a column per outcome.

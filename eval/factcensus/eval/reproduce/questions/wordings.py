@@ -47,7 +47,7 @@ class EveryWording(StandardEvaluator):
         return StandardEvaluator.evaluate(self, model, tokenizer, worded, template=template, point=point, seed=seed)
 
     def finish(self, run_folder: Path) -> None:
-        """Write nothing; the questions have tables of their own."""
+        """Write nothing; the questions have separate tables."""
 
 
 def with_every_wording(facts: pa.Table) -> pa.Table:

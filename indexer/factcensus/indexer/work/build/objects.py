@@ -103,7 +103,7 @@ def bits_of(totals: list[FileTotals]) -> int:
 
 
 class FetchedFile:
-    """A spooled file in a work folder, of which this machine reads one piece.
+    """A spooled file in a work folder; this machine reads one piece of it.
 
     Args:
         build: The work folder.
