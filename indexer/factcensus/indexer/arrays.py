@@ -1,4 +1,4 @@
-"""Names for arrays and token sequences in signatures, whose docstrings have shapes and element types; and views."""
+"""Types of arrays and token sequences for signatures (docstrings give shapes and element types), and views of arrays."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def bytes_of(texts: pa.LargeBinaryArray) -> tuple[npt.NDArray[np.uint8], npt.NDA
 
 
 def as_arrow(numbers: npt.NDArray[Any]) -> pa.Array:
-    """Return numbers as an Arrow array without a copy; ``pa.array`` would first import pandas, for 0.25 s."""
+    """Return numbers as an Arrow array without a copy; ``pa.array`` would first import pandas, which takes 0.25 s."""
     import pyarrow as pa
 
     values = np.ascontiguousarray(numbers)

@@ -42,7 +42,7 @@ def describe(index: OpenedIndex) -> IndexInfo:
 
 
 def _kept_per_text_byte(index: OpenedIndex) -> float | None:
-    """Return the size of the kept texts per byte of all texts, those of deleted documents included."""
+    """Return the size of the kept texts per byte of all texts, including deleted documents."""
     kept = [shard.kept for shard in index.shards if shard.kept is not None]
     texts = sum(each.text_bytes for each in kept)
     return round(sum(each.size_bytes for each in kept) / texts, 4) if texts else None

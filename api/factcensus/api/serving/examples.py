@@ -85,7 +85,7 @@ def _chosen(index: CountIndex, deadline: Deadline) -> list[Example]:
 def _pairs(
     index: CountIndex, sampled: Sequence[Sequence[str]], counts: dict[str, Example], deadline: Deadline
 ) -> Iterator[Example]:
-    """Count pairs of names of the same document, two of each document."""
+    """Count pairs of names in the same document, two pairs per document."""
     seen = set[tuple[str, str]]()
     for names in sampled:
         known = [name for name in names if name in counts]

@@ -1,4 +1,4 @@
-"""Prompt settings of an evaluation: the template, the settings of a chat template, and the time it sees."""
+"""Prompt settings of an evaluation: the template, the settings of a chat template, and the time that it sees."""
 
 from __future__ import annotations
 

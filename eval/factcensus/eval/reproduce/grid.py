@@ -81,7 +81,7 @@ class Grid:
 def run_grid(
     grid: Grid, out: Path, conclude: Callable[[list[Study]], dict[str, Any]], *, jobs: int | None = None
 ) -> dict[str, Any]:
-    """Run or continue all studies of a grid, and return what ``conclude`` makes of them.
+    """Run or continue all studies of a grid, and return the result of ``conclude``.
 
     Args:
         grid: The grid.

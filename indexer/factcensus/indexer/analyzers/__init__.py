@@ -30,7 +30,7 @@ class Encoder(Protocol):
     """Turns batches of UTF-8 texts into token ids."""
 
     def encode(self, texts: pa.LargeBinaryArray) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-        """Return the concatenated ids of all texts, which have no nulls, and the number of ids of each text."""
+        """Return the concatenated ids of all texts (without nulls), and the number of ids of each text."""
         ...
 
 

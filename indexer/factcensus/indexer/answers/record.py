@@ -115,7 +115,7 @@ def _each(kind: Any, value: str, names: dict[str, Any], depth: int, *, read: boo
 
 
 def _groups_of(json: Mapping[str, Any]) -> tuple[str, Any] | tuple[None, None]:
-    """Return the column and the groups in the JSON of an answer; None twice without groups."""
+    """Return the column and the groups in the JSON of an answer; (None, None) without groups."""
     for key, groups in json.items():
         if key.startswith("by_") and groups is not None:
             return key.removeprefix("by_"), groups

@@ -19,7 +19,7 @@ def has_work(spool: Path) -> bool:
 
 
 def start_over(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any], plan_name: str) -> None:
-    """Remove the work of a build that bad input stopped, except files of the corpus that are still the same.
+    """Remove the work of a build that bad input stopped, except the work on corpus files that have not changed.
 
     Args:
         folder: The staging folder, locked.

@@ -216,7 +216,7 @@ class SortSettings:
 def types_of(
     pieces: Sequence[Piece], vocabulary_size: int, dtype: np.dtype[Any]
 ) -> npt.NDArray[np.unsignedinteger[Any]]:
-    """Return the token ids that may occur in a shard, in the order of the table: as little-endian bytes."""
+    """Return the token ids that may occur in a shard, sorted like the table, by their little-endian bytes."""
     known = np.zeros(0, np.uint32)
     waiting: list[Array] = []
     for piece in pieces:

@@ -50,7 +50,7 @@ class Patterns:
         return Counts.zeros(self.entities, len(self.facts.facts), len(self.windows))
 
     def encoder(self, analyzer: Analyzer) -> Any:
-        """Return an encoder that gives the words of the patterns their ids, and all other words another one."""
+        """Return an encoder that gives the words of the patterns their ids, and all other words one common id."""
         encoder: Any = analyzer.encoder()
         if analyzer.has_vocabulary:
             encoder.table = KnownWords(self.words, self.word_starts)

@@ -162,7 +162,7 @@ class EngineCounts:
 
 
 def _context(prompt: Sequence[int], found: dict[str, Any]) -> Sequence[int]:
-    """Return the part of a prompt that an answer of the engine is about."""
+    """Return the part of a prompt to which an answer of the engine refers."""
     return prompt[len(prompt) - found.get("suffix_len", len(prompt)) :]
 
 
