@@ -1,4 +1,4 @@
-"""Types of arrays and token sequences for signatures (docstrings give shapes and element types), and views of arrays."""
+"""Types of arrays and token sequences in signatures (docstrings give shapes and element types); views of arrays."""
 
 from __future__ import annotations
 
