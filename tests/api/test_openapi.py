@@ -44,6 +44,7 @@ def test_every_public_route_is_documented(document: dict[str, Any]) -> None:
         "GET /v1/indexes/{index}",
         "GET /v1/indexes/{index}/count",
         "GET /v1/indexes/{index}/complete",
+        "GET /v1/indexes/{index}/examples",
         "POST /v1/indexes/{index}/count",
         "GET /v1/indexes/{index}/cooccurrence",
         "POST /v1/indexes/{index}/cooccurrence",

@@ -22,9 +22,11 @@ from factcensus.api.pages.axes import fitting, linear, logarithmic, short
 from factcensus.api.pages.plots import Trend, bars, trend
 from factcensus.api.pages.results import date_field
 from factcensus.api.serving.examples import EXAMPLES, examples_of
-from factcensus.api.settings import Settings
+from factcensus.api.settings import Published, Settings
 from factcensus.indexer import CountIndex, Deadline, build_index, delete_documents
-from factcensus.indexer.answers import FoundDocument
+from factcensus.indexer.answers import ExamplesAnswer, FoundDocument
+from factcensus.indexer.remote.index import RemoteIndex
+from factcensus.indexer.system.places import Place
 
 YEARS = ["2019", "2019", "2020", "2023", "no date", None]
 
@@ -192,6 +194,47 @@ def test_examples_occur_as_often_as_they_say_and_are_always_the_same(
     assert {bool(example.object) for example in found[0]} == {True, False}
     if keep_text or analyzer == "bytes":
         assert all(example.subject[0].isupper() for example in found[0]), "names are written as in the text"
+
+
+@pytest.mark.parametrize(("analyzer", "keep_text"), [("words", False), ("words", True), ("bytes", False)])
+def test_examples_of_an_index_at_a_url_are_exact_and_take_few_rounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, analyzer: str, keep_text: bool
+) -> None:
+    from servers import web_server
+
+    monkeypatch.setenv("FACTCENSUS_CACHE", str(tmp_path / "cache"))
+    names = ["Marie Curie", "Ada Lovelace", "Alan Turing", "Grace Hopper"]
+    rows = [
+        {"text": f"In that year {names[n % 4]} met {names[(n // 3) % 4]} at home, as they say.", "title": f"The {n}th"}
+        for n in range(90)
+    ]
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    options: dict[str, Any] = {"jobs": 1, "analyzer": analyzer, "keep_text": keep_text}
+    build_index([tmp_path / "c.jsonl"], tmp_path / "site/ix", shard_tokens=len(rows) * 5, **options)
+    with web_server(tmp_path / "site") as site, CountIndex.open(tmp_path / "site/ix") as local:
+        with CountIndex.open(f"{site.url}/ix") as index, Deadline(60) as deadline:
+            found = examples_of(index, deadline)
+            assert isinstance(index, RemoteIndex)
+            assert index.session.asked.rounds <= 60
+        for each in found:
+            if each.object:
+                counted = local.cooccurrence(each.subject, each.object).cooccurrence.documents
+            else:
+                counted = local.count(each.subject).documents
+            assert each.documents == counted > 0
+        assert len(found) == EXAMPLES
+        assert {bool(each.object) for each in found} == {True, False}
+        host = site.url.removeprefix("http://")
+        settings = Settings(published=(Published((Place.of(f"http://{host}/ix"),)),))
+        with serving(settings) as url, httpx.Client(base_url=url, headers=HTML) as http:
+            page = http.get("/").text
+            assert page.count('#answer">') >= EXAMPLES
+            reason = "at a URL" if analyzer == "words" else "no list of words"
+            assert re.search(rf"Names are not completed in ix: it (is|has) {reason}", page)
+            assert "<option data-uncompleted>ix</option>" in page
+            answer = http.get("/v1/indexes/ix/examples")
+            assert ExamplesAnswer.from_json(answer.json()) == ExamplesAnswer("ix", list(found))
+            assert http.get("/v1/indexes/ix/complete?text=Mar").status_code == 422
 
 
 def test_examples_do_not_show_deleted_documents(tmp_path: Path) -> None:

@@ -294,3 +294,23 @@ def test_credentials_of_addresses_are_not_shown() -> None:
     with pytest.raises(InputError) as refused:
         slices_of(Settings(remote=("whole=s3://me:secret@host:1/",)))
     assert "secret" not in str(refused.value)
+
+
+def test_examples_come_from_the_slices_and_count_in_all_of_them(
+    whole: Path, services: tuple[httpx.Client, httpx.Client]
+) -> None:
+    found = services[1].get("/v1/indexes/whole/examples").json()["examples"]
+    assert found
+    with CountIndex.open(whole) as index:
+        for each in found:
+            if each["object"] is None:
+                assert each["documents"] == index.count(each["subject"]).documents > 0
+            else:
+                together = index.cooccurrence(each["subject"], each["object"]).cooccurrence
+                assert each["documents"] == together.documents > 0
+    page = services[1].get("/", headers={"Accept": "text/html"}).text
+    assert "Examples from whole" in page
+    assert "Names are not completed in whole: it is in slices" in page
+    refused = services[1].get("/v1/indexes/whole/complete", params={"text": "Par"})
+    assert refused.status_code == 422
+    assert "in slices" in refused.json()["detail"]

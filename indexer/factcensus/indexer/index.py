@@ -264,6 +264,11 @@ class CountIndex(OpenedIndex):
         del facts
         return None
 
+    @property
+    def no_completions(self) -> str | None:
+        """The reason why :meth:`complete` is refused in this index; None if it is not."""
+        return completion.no_completions(self)
+
     find_documents = passages.find_documents
     trace = tracing.trace
     complete = completion.complete

@@ -21,6 +21,7 @@ from factcensus.indexer.answers import (
     CooccurrenceAnswer,
     CountAnswer,
     DocumentsAnswer,
+    ExamplesAnswer,
     IndexInfo,
     IndexSummary,
     TraceAnswer,
@@ -173,6 +174,11 @@ def complete(name: str, text: str, limit: int) -> Steps[CompletionAnswer]:
     parameters = {"text": text, "limit": str(limit)}
     reply = yield from send("GET", path_of(name, "complete"), params=parameters)
     return answer_of(reply, CompletionAnswer.from_json)
+
+
+def examples(name: str, timeout_s: float | None) -> Steps[ExamplesAnswer]:
+    """Return examples of names and pairs."""
+    return answer_of((yield from send("GET", path_of(name, "examples"), timeout_s=timeout_s)), ExamplesAnswer.from_json)
 
 
 def path_of(index: str, route: str = "") -> str:

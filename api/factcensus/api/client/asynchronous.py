@@ -19,6 +19,7 @@ from factcensus.indexer.answers import (
     CooccurrenceAnswer,
     CountAnswer,
     DocumentsAnswer,
+    ExamplesAnswer,
     IndexInfo,
     IndexSummary,
     TraceAnswer,
@@ -154,6 +155,10 @@ class AsyncClient:
     async def complete(self, name: str, text: str, limit: int = 10) -> CompletionAnswer:
         """See :meth:`Client.complete`."""
         return await self._connection.run(asking.complete(name, text, limit))
+
+    async def examples(self, name: str, *, timeout_s: float | None = None) -> ExamplesAnswer:
+        """See :meth:`Client.examples`."""
+        return await self._connection.run(asking.examples(name, timeout_s))
 
     async def trace(
         self,

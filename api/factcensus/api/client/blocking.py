@@ -19,6 +19,7 @@ from factcensus.indexer.answers import (
     CooccurrenceAnswer,
     CountAnswer,
     DocumentsAnswer,
+    ExamplesAnswer,
     IndexInfo,
     IndexSummary,
     TraceAnswer,
@@ -182,6 +183,10 @@ class Client:
     def complete(self, name: str, text: str, limit: int = 10) -> CompletionAnswer:
         """Complete the last word of a text like :meth:`CountIndex.complete`."""
         return self._connection.run(asking.complete(name, text, limit))
+
+    def examples(self, name: str, *, timeout_s: float | None = None) -> ExamplesAnswer:
+        """Return five names and pairs that occur in an index, from frequent to rare."""
+        return self._connection.run(asking.examples(name, timeout_s))
 
     def trace(
         self,

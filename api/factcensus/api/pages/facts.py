@@ -18,10 +18,11 @@ from factcensus.api.pages.plots import facts_by_count
 from factcensus.api.pages.rendering import html, said
 from factcensus.api.pages.results import results_of
 from factcensus.api.serving.deadlines import within
-from factcensus.api.serving.examples import Example, examples_of
+from factcensus.api.serving.examples import examples_of
 from factcensus.api.serving.fact_tables import Standing
 from factcensus.api.settings import Limits
 from factcensus.indexer import CountIndex
+from factcensus.indexer.answers import Example
 from factcensus.indexer.errors import FactcensusError
 
 log = logging.getLogger("factcensus.api")
@@ -43,7 +44,8 @@ async def page(
             return JSONResponse(names)
         case None:
             raise Problem("not-acceptable", "this route returns text/html or application/json")
-    context: dict[str, Any] = {"names": names, "form": question}
+    uncompleted = {each.name: reason for each in indexes.indexes if (reason := each.no_completions) is not None}
+    context: dict[str, Any] = {"names": names, "form": question, "uncompleted": uncompleted}
     status = 200
     if question.index is not None:
         try:
@@ -69,7 +71,7 @@ async def examples(request: Request, limits: Limits, indexes: VisibleIndexes) ->
     except FactcensusError as error:
         log.warning("no examples for the page of %s: %s", index.name, error)
         return []
-    return [(each, Question(index=index.name, subject=each.subject, object=each.object)) for each in found]
+    return [(each, Question(index=index.name, subject=each.subject, object=each.object or "")) for each in found]
 
 
 async def _answered(

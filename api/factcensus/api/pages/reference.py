@@ -84,7 +84,7 @@ async def docs(request: Request, indexes: IndexesOf, limits: LimitsOf) -> HTMLRe
     found = await examples(request, limits, indexes)
     pair = next((each for each, _ in found if each.object), None)
     index = next(iter(indexes.names), "INDEX")
-    names = Names(index, pair.subject, pair.object) if pair else Names(index, _SUBJECT, _OBJECT)
+    names = Names(index, pair.subject, pair.object or _OBJECT) if pair else Names(index, _SUBJECT, _OBJECT)
     groups = {title: list[Operation]() for title in GROUPS.values()}
     for operation in operations(document, names):
         groups[GROUPS[operation.described["tags"][0]]].append(operation)

@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from factcensus.api.http.problems import KINDS, Problem, kind_of
-from factcensus.api.serving.examples import title_of
+from factcensus.api.serving.sampled import title_of
 from factcensus.indexer.errors import FactcensusError
 
 _templates = Environment(

@@ -1,4 +1,4 @@
-"""The route that completes a name while it is typed."""
+"""Routes that help to ask: completions of a name while it is typed, and examples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from factcensus.api.dependencies import LimitsOf, OpenIndex, new_router
 from factcensus.api.http.parameters import as_number
 from factcensus.api.limits import check_text
 from factcensus.api.serving.deadlines import within
-from factcensus.indexer.answers import CompletionAnswer
+from factcensus.api.serving.examples import examples_of
+from factcensus.indexer.answers import CompletionAnswer, ExamplesAnswer
 from factcensus.indexer.counting.completion import MOST_COMPLETIONS
 
 router = new_router("counts")
@@ -38,3 +39,10 @@ async def complete(
         limits.deadline_seconds, request, lambda deadline: index.complete(text, limit=limit, deadline=deadline)
     )
     return JSONResponse(found.as_json())
+
+
+@router.get("/v1/indexes/{index}/examples", summary="Show examples", responses={200: {"model": ExamplesAnswer}})
+async def examples(request: Request, index: OpenIndex, limits: LimitsOf) -> JSONResponse:
+    """Return five names and pairs that occur in the corpus, from frequent to rare, with exact counts."""
+    found = await within(limits.deadline_seconds, request, lambda deadline: examples_of(index, deadline))
+    return JSONResponse(ExamplesAnswer(index.name, list(found)).as_json())

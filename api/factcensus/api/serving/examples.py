@@ -5,40 +5,35 @@ They are taken from documents at even distances, so they are the same in every p
 
 from __future__ import annotations
 
-import re
 import weakref
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations, pairwise
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from factcensus.api.serving.examples_at_urls import most_documents, names_at_url
+from factcensus.api.serving.sampled import capitals, is_name, sampled
 from factcensus.indexer import CountIndex, Deadline
-from factcensus.indexer.counting.passages import parsed
-from factcensus.indexer.errors import InputError
+from factcensus.indexer.answers import Example
+from factcensus.indexer.remote.index import RemoteIndex
 
-#: Examples per index; documents read for them, and tokens read of each.
-EXAMPLES, SAMPLED, TOKENS = 5, 48, 300
+#: Examples per index.
+EXAMPLES = 5
 #: Maximum number of names and of pairs that are counted.
 _NAMES, _PAIRS = 240, 40
 #: Two words are a name if they are together in this share of the documents with the rarer one, and neither is in more
 #: than the second share of all documents.
 _TOGETHER, _COMMON = 0.3, 0.02
-#: A run of words with capitals inside a sentence.
-_CAPITALS = re.compile(r"(?<=[a-z,] )[A-Z][\w’'-]{2,}(?: [A-Z][\w’'-]{2,}){0,2}")
-#: Maximum number of words of a title that is a name, and minimum number of letters of a word that is one.
-_LONGEST, _LONG_WORD = 4, 5
-#: A name in more than this share of all documents, and in more than a few, is left out.
-_EVERYWHERE, _FEW = 0.1, 100
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A name, or a pair of names, with the number of documents that contain it; ``object`` is empty for a name."""
+@runtime_checkable
+class InParts(Protocol):
+    """An index whose parts have their own examples, because its documents are elsewhere."""
 
-    subject: str
-    object: str
-    documents: int
+    def offered_examples(self, deadline: Deadline) -> Sequence[Example]:
+        """Return examples of some parts, with the numbers of documents there."""
+        ...
 
 
 _found: weakref.WeakKeyDictionary[CountIndex, tuple[Example, ...]] = weakref.WeakKeyDictionary()
@@ -47,8 +42,7 @@ _found: weakref.WeakKeyDictionary[CountIndex, tuple[Example, ...]] = weakref.Wea
 def examples_of(index: CountIndex, deadline: Deadline) -> tuple[Example, ...]:
     """Return five names and pairs from frequent to rare; fewer for a tiny corpus.
 
-    They are found once for each generation of an index. An index at a URL or in slices has none, because its documents
-    cannot be read cheaply.
+    They are found once for each generation of an index.
 
     Raises:
         DeadlineError: The deadline was reached.
@@ -59,27 +53,33 @@ def examples_of(index: CountIndex, deadline: Deadline) -> tuple[Example, ...]:
     return known
 
 
-def title_of(metadata: object) -> str | None:
-    """Return the title in the metadata of a document, also in nested metadata as in Dolma (``metadata.title``)."""
-    if not isinstance(metadata, dict):
-        return None
-    title = metadata.get("title")
-    return title.strip() or None if isinstance(title, str) else title_of(metadata.get("metadata"))
-
-
 def _chosen(index: CountIndex, deadline: Deadline) -> list[Example]:
-    try:
-        if index.usage() is not None or not index.shards:
-            return []
-    except InputError:  # the index is in slices
+    if isinstance(index, InParts):
+        return _of_parts(index, index, deadline)
+    if not index.shards:
         return []
+    if isinstance(index, RemoteIndex):
+        found, together = names_at_url(index, deadline)
+        few = _spread([Example(*pair, documents) for pair, documents in together.items()], 3)
+        return [*_spread([Example(name, None, number) for name, number in found.items()], EXAMPLES - len(few)), *few]
     named = [names for names in _names_by_document(index, deadline) if names]
     names = list(dict.fromkeys(name for of_document in named for name in of_document))[:_NAMES]
-    counts = {name: Example(name, "", index.count(name, deadline=deadline).documents) for name in names}
-    most = max(_FEW, _EVERYWHERE * sum(shard.documents for shard in index.shards))
-    counts = {name: each for name, each in counts.items() if each.documents <= most}
+    counts = {name: Example(name, None, index.count(name, deadline=deadline).documents) for name in names}
+    counts = {name: each for name, each in counts.items() if each.documents <= most_documents(index)}
     pairs = _spread(list(_pairs(index, named, counts, deadline)), 3)
     return [*_spread(list(counts.values()), EXAMPLES - len(pairs)), *pairs]
+
+
+def _of_parts(index: CountIndex, parts: InParts, deadline: Deadline) -> list[Example]:
+    """Return examples of some parts of an index, counted in the whole index."""
+    offered = {(each.subject, each.object) for each in parts.offered_examples(deadline)}
+    pairs = [pair for pair in sorted(offered, key=str) if pair[1] is not None]
+    names = sorted({pair[0] for pair in offered if pair[1] is None})
+    facts = [{"subject": subject, "object": object_} for subject, object_ in pairs]
+    together = index.count_facts(facts, deadline=deadline)["cooccurrence_documents"].to_pylist() if facts else []
+    few = _spread([Example(*pair, number) for pair, number in zip(pairs, together, strict=True)], 3)
+    single = [Example(name, None, index.count(name, deadline=deadline).documents) for name in names]
+    return [*_spread(single, EXAMPLES - len(few)), *few]
 
 
 def _pairs(
@@ -101,7 +101,7 @@ def _pairs(
 
 def _spread(examples: Sequence[Example], number: int) -> list[Example]:
     """Return examples from frequent to rare, evenly spaced among the distinct numbers of documents."""
-    order = sorted(examples, key=lambda each: (-each.documents, each.subject, each.object))
+    order = sorted(examples, key=lambda each: (-each.documents, each.subject, each.object or ""))
     order = [each for each in order if each.documents]
     apart = list({each.documents: each for each in reversed(order)}.values())[::-1]
     if len(apart) < number:
@@ -110,58 +110,15 @@ def _spread(examples: Sequence[Example], number: int) -> list[Example]:
     return [apart[round(place)] for place in places.tolist()]
 
 
-@dataclass(frozen=True, slots=True)
-class _Sample:
-    """The title of a document, if it has one; its first token ids; and the beginning of its text, if it is kept."""
-
-    title: str | None
-    ids: list[int]
-    text: str | None
-
-
-def _sampled(index: CountIndex) -> Iterator[_Sample]:
-    """Yield evenly spaced counted documents."""
-    shards = index.counted_shards()
-    total = sum(shard.documents for shard, _ in shards)
-    places = np.unique(np.linspace(0, max(0, total - 1), SAMPLED).astype(np.int64))
-    first = 0
-    for shard, counted in shards:
-        chosen = places[(places >= first) & (places < first + shard.documents)] - first
-        first += shard.documents
-        chosen = chosen[counted[chosen]] if counted.size else chosen
-        if not len(chosen):
-            continue
-        starts, ends = shard.document_spans(chosen)
-        spans = list(zip((starts + 1).tolist(), np.minimum(ends, starts + 1 + TOKENS).tolist(), strict=True))
-        kept = shard.kept
-        texts = [None] * len(spans) if kept is None else [_begin(text) for text in kept.texts(chosen.tolist())]
-        for row, ids, text in zip(shard.rows(chosen.tolist()), shard.token_parts(spans), texts, strict=True):
-            yield _Sample(title_of(parsed(row.get("metadata"))), ids.tolist(), text)
-
-
-def _begin(text: bytes) -> str:
-    return text[: 8 * TOKENS].decode(errors="replace")
-
-
 def _names_by_document(index: CountIndex, deadline: Deadline) -> list[list[str]]:
     """Return the names of each sampled document: its title, then names in its text."""
-    samples = list(_sampled(index))
+    samples = list(sampled(index))
     if index.analyzer.has_vocabulary and any(sample.text is None for sample in samples):
         found = _collocations(index, [sample.ids for sample in samples], deadline)
     else:
-        found = [_capitals(index.text(sample.ids) if sample.text is None else sample.text) for sample in samples]
-    titles = [[sample.title] if sample.title and _is_name(sample.title) else [] for sample in samples]
+        found = [capitals(index.text(sample.ids) if sample.text is None else sample.text) for sample in samples]
+    titles = [[sample.title] if sample.title and is_name(sample.title) else [] for sample in samples]
     return [[*title, *names] for title, names in zip(titles, found, strict=True)]
-
-
-def _capitals(text: str) -> list[str]:
-    """Return the names of several words in a text; if there are none, its long words with a capital."""
-    names = list(dict.fromkeys(_CAPITALS.findall(text)))
-    return [name for name in names if " " in name] or [name for name in names if len(name) >= _LONG_WORD]
-
-
-def _is_name(title: str) -> bool:
-    return len(title.split()) <= _LONGEST and re.fullmatch(r"[\w’'. -]*[^\W\d_][\w’'. -]*", title) is not None
 
 
 def _collocations(index: CountIndex, streams: Sequence[Sequence[int]], deadline: Deadline) -> list[list[str]]:

@@ -19,7 +19,14 @@ from factcensus.api.errors import RejectedError, ServiceError, SliceError, Unrea
 from factcensus.api.slices.adding import add_cooccurrences, add_counts, add_groups, add_infos, add_tables
 from factcensus.indexer import CountIndex, Deadline, Entity
 from factcensus.indexer.analyzers import Analyzer, get_analyzer
-from factcensus.indexer.answers import CooccurrenceAnswer, CountAnswer, DocumentsAnswer, FoundDocument, IndexInfo
+from factcensus.indexer.answers import (
+    CooccurrenceAnswer,
+    CountAnswer,
+    DocumentsAnswer,
+    Example,
+    FoundDocument,
+    IndexInfo,
+)
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope
 from factcensus.indexer.errors import DeadlineError, EmptyQueryError, FactcensusError, InputError, UnknownNameError
 from factcensus.indexer.records import as_entity
@@ -30,6 +37,8 @@ Answer = TypeVar("Answer")
 _CHECK_S = 0.02
 #: Seconds for a response without a deadline.
 _LONGEST_S = 600.0
+#: Number of slices that are asked for examples.
+_EXAMPLE_SLICES = 3
 #: Number of bits of a position in the start of a page of documents; the number of the slice is above them.
 _POSITION_BITS = 40
 #: Errors of the core by the problem type of a slice's refusal.
@@ -237,9 +246,16 @@ class SlicedIndex(CountIndex):
         """Raise InputError: the longest spans in a corpus cannot be computed from those in its slices."""
         self._refuse("traces")
 
-    def complete(self, *_: Any, **__: Any) -> NoReturn:
-        """Raise InputError: the most frequent completions cannot be computed from those in the slices."""
-        self._refuse("completions of names")
+    @property
+    def no_completions(self) -> str | None:
+        """The reason why names are not completed."""
+        return "it is in slices, and the most frequent completions cannot be computed from those of each slice"
+
+    def offered_examples(self, deadline: Deadline) -> list[Example]:
+        """Return the examples of the first slices, as counted there."""
+        parts = self.slices[:_EXAMPLE_SLICES]
+        found = self._each(parts, lambda part: part.client.examples(part.name, timeout_s=_seconds(deadline)), deadline)
+        return [example for answer in found for example in answer.examples]
 
     # --- asking -------------------------------------------------------------------------------------------------------
 

@@ -49,8 +49,9 @@ for (const input of document.querySelectorAll("input[data-completes]")) {
     asked?.abort();
     const mine = (asked = new AbortController());
     const text = input.value;
-    if (text.trim().length < 2) return close();
-    const index = encodeURIComponent(document.getElementById("index").value);
+    const { value, dataset } = document.getElementById("index").selectedOptions[0];
+    if (text.trim().length < 2 || "uncompleted" in dataset) return close();
+    const index = encodeURIComponent(value);
     const address = `v1/indexes/${index}/complete?limit=8&text=${encodeURIComponent(text)}`;
     try {
       const answer = await fetch(address, { headers: { Accept: "application/json" }, signal: mine.signal });

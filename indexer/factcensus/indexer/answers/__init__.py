@@ -19,6 +19,7 @@ from factcensus.indexer.answers.counts import (
     TextCounts,
 )
 from factcensus.indexer.answers.documents import DocumentsAnswer, FoundDocument, Passage, Span
+from factcensus.indexer.answers.examples import Example, ExamplesAnswer
 from factcensus.indexer.answers.indexes import IndexInfo, IndexSlice, IndexSummary, SourceSize
 from factcensus.indexer.answers.ngrams import EndOfDocument, NextToken, NextTokensAnswer, ProbabilityAnswer, Tokens
 from factcensus.indexer.answers.record import Answer, Json
@@ -42,6 +43,8 @@ __all__ = [
     "FoundDocument",
     "Passage",
     "Span",
+    "ExamplesAnswer",
+    "Example",
     "TraceAnswer",
     "TracedSpan",
     "IndexInfo",

@@ -42,14 +42,10 @@ def complete(index: CountIndex, text: str, *, limit: int = 10, deadline: Deadlin
     """
     if not 1 <= limit <= MOST_COMPLETIONS:
         raise InputError(f"limit must be from 1 to {MOST_COMPLETIONS}, got {limit}")
+    if (reason := index.no_completions) is not None:
+        raise InputError(f"names are not completed in index {index.name}: {reason}")
     lexicon = index.lexicon
-    if not isinstance(lexicon, WordLexicon):
-        raise InputError(
-            f"index {index.name} has no list of words (its analyzer is {index.analyzer.name}), so names cannot be "
-            "completed"
-        )
-    if index.usage() is not None:
-        raise InputError(f"index {index.name} is at a URL, where names are not completed; ask a local copy")
+    assert isinstance(lexicon, WordLexicon)
     text = clean_text(text)
     begun, prefix = _split(index, text)
     before = lexicon.ids(begun, index.analyzer.tokens(begun))
@@ -61,6 +57,17 @@ def complete(index: CountIndex, text: str, *, limit: int = 10, deadline: Deadlin
     typed = text[len(begun) :]
     completed = [Completion(begun + _as_typed(each.text, typed), each.occurrences, each.documents) for each in kept]
     return CompletionAnswer(index.name, index.analyzer.label, text, completed, True)
+
+
+def no_completions(index: CountIndex) -> str | None:
+    """Return the reason why names are not completed in an index; None if they are."""
+    if not isinstance(index.lexicon, WordLexicon):
+        return f"it has no list of words, because its analyzer is {index.analyzer.name}"
+    if index.usage() is not None:
+        return (
+            "it is at a URL, so each key would count hundreds of words over the network; a local copy completes names"
+        )
+    return None
 
 
 def _counted(index: CountIndex, ngrams: Sequence[TokenIds], deadline: Deadline | None) -> list[Completion]:

@@ -189,7 +189,7 @@ def first_documents(
 ) -> list[list[FoundDocument]]:
     """Return the first documents that contain each token sequence, at most ``most``, with passages.
 
-    ``asked`` are the shards for these sequences, from :meth:`OpenedIndex.asked_shards`.
+    ``asked`` are the shards for these sequences, from :meth:`LocalReads.asked_shards`.
     """
     pages: list[list[FoundDocument]] = [[] for _ in ngrams]
     windows = check_windows([])

@@ -160,7 +160,7 @@ class RemoteIndex(CountIndex):
         stored: bool = False,
         deadline: Deadline | None = None,
     ) -> Sequence[tuple[Shard, Mask]]:
-        """Read all occurrences of some n-grams in all shards at once; see :meth:`OpenedIndex.asked_shards`."""
+        """Read all occurrences of some n-grams in all shards at once; see :meth:`LocalReads.asked_shards`."""
         masks = self.counted(scope)
         distinct = list(dict.fromkeys(tuple(ngram) for ngram in ngrams()))
         stored = stored and column_of(scope) >= 0
@@ -178,7 +178,7 @@ class RemoteIndex(CountIndex):
     def read_texts(
         self, wanted: Sequence[tuple[Shard, Numbers]], *, every: bool = False, deadline: Deadline | None = None
     ) -> list[Iterator[bytes]]:
-        """Return the texts of some documents, read together if they are few; see :meth:`OpenedIndex.read_texts`.
+        """Return the texts of some documents, read together if they are few; see :meth:`LocalReads.read_texts`.
 
         Raises:
             RequestLimitError: The texts need more requests or bytes than allowed, now or while they are read.
@@ -196,7 +196,7 @@ class RemoteIndex(CountIndex):
         return read_known(sources, ask, reader)
 
     def longest_ends(self, ids: Sequence[int], deadline: Deadline | None = None) -> list[int]:
-        """Return the end of the longest span from each token that occurs; see :meth:`OpenedIndex.longest_ends`."""
+        """Return the end of the longest span from each token that occurs; see :meth:`LocalReads.longest_ends`."""
         stops, stop = [0] * len(ids), len(ids)
         for at in reversed(range(len(ids))):
             stop = at if ids[at] == -1 else stop
@@ -215,13 +215,17 @@ class RemoteIndex(CountIndex):
         tokens = [[end // width for end in ends] for ends, width in zip(found, widths, strict=True)]
         return [max(ends) for ends in zip(range(len(ids)), *tokens, strict=True)]
 
-    def occurring(self, ngrams: Sequence[TokenIds], deadline: Deadline) -> list[bool]:
-        """Return whether each token sequence may occur, searched for together; see :meth:`OpenedIndex.occurring`."""
+    def occurrences_of(self, ngrams: Sequence[TokenIds], deadline: Deadline) -> list[int]:
+        """Return the number of occurrences of each token sequence, in deleted documents too; no occurrence is read."""
         works = [search(shard.table, shard.queries(ngrams), Loaded()) for shard in self.remote_shards]
         found = self.session.ask(together(works), deadline.check)
         return [
-            any(low < high for low, high in ranges) for ranges in zip(*(each.tolist() for each in found), strict=True)
+            sum(high - low for low, high in ranges) for ranges in zip(*(each.tolist() for each in found), strict=True)
         ]
+
+    def occurring(self, ngrams: Sequence[TokenIds], deadline: Deadline) -> list[bool]:
+        """Return whether each token sequence occurs, searched for together; see :meth:`LocalReads.occurring`."""
+        return [occurrences > 0 for occurrences in self.occurrences_of(ngrams, deadline)]
 
     def usage(self) -> Reads:
         """Return the reads that opened the index, and those after that."""
