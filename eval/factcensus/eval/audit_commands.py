@@ -66,7 +66,7 @@ COMPARISON, RELEARNING = "made-up people", "relearning"
     default=199,
     metavar="N",
     heading=COMPARISON,
-    help="number of never-seen people who are asked about for comparison",
+    help="number of never-seen people to ask about for comparison",
 )
 @option(
     "--names",

@@ -153,7 +153,7 @@ def verdict_columns(audit: Audit) -> list[Column[FactVerdict]]:
             "their samples",
             lambda each: each.made_up_sampled.value,
             percent,
-            meaning="their samples: the same share of the sampled answers about made-up people",
+            meaning="their samples: share of the sampled answers about made-up people that contain the fact",
         ),
         Column(
             "times likelier",

@@ -70,7 +70,7 @@ class HuggingFaceAnalyzer:
         self.label = f"{self.name}@{digest}"
 
     def to_json(self) -> bytes:
-        """Return the tokenizer as ``tokenizer.json``; an index stores it, so it needs neither path nor hub later."""
+        """Return the tokenizer as ``tokenizer.json``; an index stores it, so neither path nor hub is needed later."""
         return str(self._tokenizer.to_str()).encode()
 
     def ids(self, text: str) -> list[int]:

@@ -414,12 +414,12 @@ class _PartCounter:
         collect: Callable[[int, int, int, int], tuple[int, int, int]],
         settle: Callable[[int, int], None],
     ) -> None:
-        """Process items in batches: collect the positions of all items that fit the buffer, sort and settle them.
+        """Process items in batches: collect the positions of all items that fit the buffer, sort them, and count.
 
         Args:
             most: int64 (items,): maximum number of positions of each item.
             collect: (first item, last, low document, high) → (the item after those that fit, keys, segments).
-            settle: (first item, last).
+            settle: Count the collected items: (first item, last).
         """
         at = 0
         while at < len(most):
@@ -440,7 +440,7 @@ class _PartCounter:
         collect: Callable[[int, int, int, int], tuple[int, int, int]],
         settle: Callable[[int, int], None],
     ) -> None:
-        """Settle one item with more positions than the buffer holds, in ranges of documents that do fit."""
+        """Count one item with more positions than the buffer holds, in ranges of documents that do fit."""
         if (rows := min(most // PASSES, MOST_BUFFER_ROWS)) > self._space.buffer_rows:
             self._space.grow(rows)
         parts = min(self._shard.documents, 1 + most // self._space.buffer_rows)

@@ -51,7 +51,7 @@ def run_sweep(
     evaluator: Callable[[], Evaluator] | None = None,
     progress: ProgressFunction | None = None,
 ) -> SweepResult:
-    """Run all unfinished runs of a grid.
+    """Execute all unfinished runs of a grid.
 
     Args:
         sweep: The grid.

@@ -1,4 +1,4 @@
-"""The device, threads, and saved states of a training."""
+"""The device, threads, and saved states of a training run."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def unlearn(
 
 @dataclass
 class _Loop:
-    """The whole state of a training.
+    """The whole state of a training run.
 
     Attributes:
         steps: The number of steps of the whole dose.

@@ -34,7 +34,7 @@ class Step:
 
 @dataclass(frozen=True)
 class ReadingOrder:
-    """The rows and steps of a training.
+    """The rows and steps of a training run.
 
     Attributes:
         lengths: Number of tokens of each document.

@@ -152,7 +152,7 @@ def _order(
 def reading_order(
     world_dir: str | os.PathLike[str], settings: PretrainSettings, seed: int
 ) -> tuple[PreTrainedTokenizerBase, ReadingOrder]:
-    """Return the tokenizer and the reading order of a training without starting it."""
+    """Return the tokenizer and the reading order of a training run without starting it."""
     tokenizer, documents = _documents(world_dir, settings, ())
     return tokenizer, _order(tokenizer, documents, settings, seed)[1]
 

@@ -32,7 +32,7 @@ CARDS: tuple[Card, ...] = (
     Card(
         "few_shot (attacks.parquet)",
         "attack",
-        "Recall with a given number of solved questions of the same relation before the question. None of them is "
+        "Recall when a given number of solved questions of the same relation precede the question. None of them is "
         "about a forgotten subject or contains the answer.",
         "0 to 1",
         "lower means more forgotten",

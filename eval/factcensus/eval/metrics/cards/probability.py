@@ -167,7 +167,7 @@ CARDS: tuple[Card, ...] = (
         "lower means more forgotten",
         "1 / choices",
         "there are no wrong answers",
-        "Not calibrated: a common answer scores high whatever the question. choice_probability subtracts that.",
+        "Not calibrated: a common answer scores high whatever the question. choice_probability corrects for this.",
         "TOFU (Maini et al. 2024) for its real authors and world facts; Q_A_Prob_normalised of OpenUnlearning",
     ),
     Card(

@@ -97,7 +97,7 @@ CARDS: tuple[Card, ...] = (
     Card(
         f"knowledge_memorisation {_WHERE}",
         "published",
-        "Mean rouge_l_f1 of the forget facts in the form question.",
+        "Mean rouge_l_f1 of the forget facts, asked as questions.",
         "0 to 1",
         "lower means more forgotten",
         "its value for the retrained model",
@@ -120,7 +120,7 @@ CARDS: tuple[Card, ...] = (
     Card(
         f"utility_preservation {_WHERE}",
         "published",
-        "Mean rouge_l_f1 of the retain facts in the form question.",
+        "Mean rouge_l_f1 of the retain facts, asked as questions.",
         "0 to 1",
         "higher means more kept",
         "the value before unlearning",
