@@ -25,7 +25,7 @@ def whole_number(text: str, least: int | None = 0, most: int | None = None) -> i
     """Return an integer of at most 18 digits, from ``least`` to ``most``; None for no bound.
 
     Raises:
-        ValueError: The text is not such a number; the message says what was expected.
+        ValueError: The text is not such a number; the message states what was expected.
     """
     number = int(text) if _WHOLE.fullmatch(text) else None
     if number is None or (least is not None and number < least) or (most is not None and number > most):

@@ -107,10 +107,10 @@ class OpenedIndex(LocalReads):
             path: The folder or its URL; for indexes built by infini-gram also several that form one corpus.
             name: The name of the index in responses; by default the name of the (first) folder.
             analyzer: Only needed if the folder does not name its analyzer (infini-gram indexes of tokenizer ids).
-            most_requests: For an index at a URL, the maximum number of requests of one question; None for no limit.
+            most_requests: For an index at a URL, the maximum number of requests of one query; None for no limit.
 
         Raises:
-            IndexFormatError: There is no index, or its files do not belong together. This checks the sizes of all
+            IndexFormatError: There is no index, or its files do not match. This checks the sizes of all
                 files; ``factcensus index verify`` also checks their bytes.
         """
         given = [path] if isinstance(path, str | Path | Place) else path or [""]

@@ -215,7 +215,7 @@ def pretrain(  # noqa: PLR0913  # one argument per option
 ) -> None:
     """Train a model from scratch on a world.
 
-    Options change the settings of the preset. The same command resumes an interrupted training.
+    Options change the settings of the preset. The same command resumes an interrupted training run.
     """
     from factcensus.unlearn.presets import PRESETS
     from factcensus.unlearn.world.pretrain import DESCRIPTION, pretrain

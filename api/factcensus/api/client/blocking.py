@@ -113,8 +113,8 @@ class Client:
 
         A table of more than :data:`~factcensus.api.client.asking.JOB_FACTS` facts is counted as a job of the service, a
         smaller one in batches.
-        ``progress`` is called with the number of facts counted and the total; ``timeout_s`` replaces the client's own
-        for each response.
+        ``progress`` is called with the number of facts counted and the total; ``timeout_s`` overrides the client's
+        timeout for each response.
 
         Raises:
             InputError: The table is not a fact table, has a column that counting adds, or a row cannot be counted.

@@ -1,6 +1,6 @@
 """Examples for the first page: frequent and rare names and pairs that occur in an index.
 
-They are taken from documents at even distances, so they are the same in every process and at every visit.
+They are taken from evenly spaced documents, so they are the same in every process and at every visit.
 """
 
 from __future__ import annotations

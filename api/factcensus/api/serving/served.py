@@ -25,7 +25,7 @@ class Served:
 
     Attributes:
         name: Name in the service.
-        source: Where it lies.
+        source: Its location.
         look: State of the source when it was last opened or found unchanged.
         index: The open generation; None if none may answer.
         files: Files of that generation.

@@ -70,7 +70,7 @@ class SlicedIndex(CountIndex):
     """An index whose slices are queried over HTTP; queries are thread-safe.
 
     An answer is the sum over all slices, each in the generation in which it was opened. If a slice does not answer, or
-    has changed, that is an error: no answer is ever made of some of the slices.
+    has changed, that is an error: an answer never covers only some of the slices.
 
     Args:
         name: The name of the index.

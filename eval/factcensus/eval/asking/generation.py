@@ -67,7 +67,7 @@ def continue_greedily(
     Args:
         prompts: Token ids, at least one each.
         limits: Maximum number of new tokens for each prompt.
-        stop_ids: Additional tokens that end the text, besides the end-of-text tokens of tokenizer and model.
+        stop_ids: Additional tokens that end the text, in addition to the end-of-text tokens of tokenizer and model.
     """
 
     def choose_for(_: Sequence[int]) -> _Choose:

@@ -13,7 +13,7 @@ def neighbour_distances(facts: Sequence[Mapping[str, Any]]) -> list[int | None]:
     """Return for each fact the distance to its nearest forget fact (column ``used``), by what they share.
 
     0 is a forget fact itself; 1 shares the subject; 2 the object of the same relation; 3 the relation; 4 nothing. Null
-    for all facts if the table does not say which were forgotten, and for phantoms, about whom there is no knowledge to
+    for all facts if the table does not show which were forgotten, and for phantoms, about whom there is no knowledge to
     damage.
     """
     forget = [fact for fact in facts if fact.get("used") == "forget"]

@@ -78,7 +78,7 @@ class Target:
     def part_of(self, row: int) -> str | None:
         """Return ``forget``, ``phantom``, or None for a fact that no attack covers.
 
-        If the table does not say which facts were forgotten, all facts except phantoms count as forgotten.
+        If the table does not show which facts were forgotten, all facts except phantoms count as forgotten.
         """
         fact = self.facts[row]
         if fact.get("role") == PHANTOM:

@@ -8,7 +8,7 @@ matched wrong answers if it was measured (``choice_margin``), otherwise the log-
 * **G**, by generation: the probability that one continuation, sampled at temperature 1, gives the fact and one for a
 phantom does not, where ties again count half: 1/2 + (share of matching samples of a fact - that of a phantom) / 2.
 
-Both are 0.5 if no knowledge is left and 1 if all of it is. The **index** is P - G. Above 0 the model still ranks
+Both are 0.5 if no knowledge is left and 1 if all is. The **index** is P - G. Above 0 the model still ranks
 answers high that it no longer gives (hidden), below 0 it still gives answers that it no longer ranks high (brittle).
 The **excess** is the index minus that of the original model over the same facts, because the original also ranks facts
 high that it does not always give.

@@ -4,7 +4,7 @@ A world is the unit: facts of one world share people, a model and a run, so each
 intervals and tests are Student's over these numbers. They are statements about further worlds.
 
 Equivalence is tested with two one-sided tests (Schuirmann 1987): the mean is equivalent to 0 within a margin if both
-tests at 5 % reject a mean beyond the margin, which is so exactly if the 90 % interval lies inside the margin.
+tests at 5 % reject a mean beyond the margin, which holds exactly if the 90 % interval lies inside the margin.
 """
 
 from __future__ import annotations

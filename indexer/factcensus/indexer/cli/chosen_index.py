@@ -29,7 +29,7 @@ class IndexChoice:
         also: Further folders of the same corpus.
         requester_pays: Whether to agree to pay for requests to a bucket of another owner.
         anonymous: Whether to send no credentials.
-        most_requests: Maximum number of requests of one question; None for the default.
+        most_requests: Maximum number of requests of one query; None for the default.
     """
 
     place: Place
@@ -44,7 +44,7 @@ class IndexChoice:
         """All folders, with the way to access them.
 
         Raises:
-            InputError: The protocol knows no requester who pays.
+            InputError: The protocol has no requester-pays option.
         """
         from factcensus.indexer.system.places import Access, Place
 

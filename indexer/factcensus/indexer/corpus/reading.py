@@ -94,7 +94,7 @@ def read_batches(  # noqa: PLR0913 - options, which are given by name
         whole: Read the whole documents, not only their texts. For texts alone, give no ``id_field``.
         on_bad_line: ``fail`` stops at a bad line, ``skip`` counts it and continues.
         limit: A longer line is a bad line.
-        batch_bytes: A batch ends with the document with which it has this many bytes of text and characters of
+        batch_bytes: A batch ends with the document that brings it to this many bytes of text and characters of
             metadata.
         on_skip: Called with the reason for each skipped line.
         on_bytes: Called from time to time with the number of (compressed) bytes read.

@@ -23,7 +23,8 @@ class Order:
     Args:
         table: A row per document: ``step``, an integer or the list of its steps in several epochs; and either ``id``,
             or ``path`` and ``record``, as in the document table of an index: the path of the file below the given
-            source, and the number of the line or row in it, from 0. Several rows of a document are several sights.
+            source, and the number of the line or row in it, from 0. A document that is seen several times may have
+            several rows.
 
     Raises:
         InputError: A column is missing, or a step is not an integer of at least 0.
@@ -145,7 +146,7 @@ def step_column(
         groups: For each group in order, its name and int64 (facts, names), the counts up to it.
 
     Returns:
-        A list of structs for each fact. A group without a change is left out: it has the numbers of the one before.
+        A list of structs for each fact. A group without a change is left out: it has the numbers of the previous group.
     """
     before = np.zeros((facts, len(names)), np.int64)
     rows, labels, numbers = [np.zeros(0, np.int64)], list[str](), [np.zeros((0, len(names)), np.int64)]

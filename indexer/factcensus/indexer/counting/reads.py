@@ -48,7 +48,7 @@ class LocalReads:
         """Run :meth:`counted_shards` for a query; an index at a URL first reads the parts of shards that it needs.
 
         Args:
-            ngrams: Returns the n-grams of the question; only called if something must be read.
+            ngrams: Returns the n-grams of the query; only called if something must be read.
             scope: The documents to count.
             reach: The largest number of tokens between two mentions that matters.
             stored: Only occurrences and documents are counted, so counts stored in the index may replace the rows.

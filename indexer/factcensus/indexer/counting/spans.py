@@ -1,7 +1,7 @@
 """Counting facts in a shard with very many documents, part by part, so that memory does not grow with its size.
 
 Compiled code marks documents with 12 bytes each per thread. Only infini-gram builds shards for which this is too much.
-A span of their documents is counted like a shard of its own: the rows of the needed forms that lie in the span are
+A span of their documents is counted like a separate shard: the rows of the needed forms that lie in the span are
 gathered, and documents and positions are numbered from its beginning.
 """
 

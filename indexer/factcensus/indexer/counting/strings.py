@@ -55,7 +55,7 @@ def string_query(
     """Return the query for a string; None if the arguments request the usual search for tokens.
 
     Raises:
-        InputError: The arguments do not belong together, or one is invalid.
+        InputError: The arguments cannot be combined, or one is invalid.
         EmptyQueryError: The text has no tokens.
     """
     if [verbatim, normalise is not None, pattern is not None].count(True) > 1:

@@ -100,7 +100,7 @@ class NgramModel:
             max_support: Maximum number of sampled occurrences of the prompt, 1 to 1,000. For a more frequent prompt,
                 the counts are estimates from every second, fourth, … occurrence, sorted by the following text. None
                 counts exactly, at about 12 µs per distinct token and shard. In the layout ``compact``, every occurrence
-                is counted in any case.
+                is always counted.
             most: Return only this many of the most frequent tokens.
 
         Raises:

@@ -74,7 +74,7 @@ def read_published(folders: Sequence[Path]) -> list[PublishedShard]:
 
     Raises:
         NoIndexError: A folder contains no shard.
-        IndexFormatError: Files are missing, do not belong together or differ in the width of token ids; or the index
+        IndexFormatError: Files are missing, do not match or differ in the width of token ids; or the index
             was built from bytes with the default width of infini-gram, which gives wrong counts.
     """
     shards: list[PublishedShard] = []

@@ -72,10 +72,10 @@ class RemoteIndex(CountIndex):
             places: The folder; for indexes built by infini-gram also several folders that form one corpus.
             name: The name of the index in responses; by default the name of the (first) folder.
             analyzer: Only needed if the folder does not name its analyzer.
-            most_requests: Maximum number of requests of one question; None for no limit.
+            most_requests: Maximum number of requests of one query; None for no limit.
 
         Raises:
-            IndexFormatError: There is no index, or its files do not belong together.
+            IndexFormatError: There is no index, or its files do not match.
             PlaceError: A file cannot be read.
         """
         found = read_folders(places)

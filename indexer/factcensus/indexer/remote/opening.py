@@ -51,7 +51,7 @@ class Folder:
     """One folder of an index.
 
     Attributes:
-        place: Where it lies.
+        place: Its location.
         files: Its files by relative path; only those of the manifest, without sizes and tags, if it cannot be listed.
         manifest: The bytes of its manifest, or None.
     """
@@ -252,7 +252,7 @@ def open_published(found: Folders) -> OpenedFiles:
     """Open one or several folders that infini-gram built and that form one corpus, shard by shard in its order.
 
     Raises:
-        IndexFormatError: Files are missing or do not belong together.
+        IndexFormatError: Files are missing or do not match.
     """
     source = PlaceSource()
     identity: list[str] = []

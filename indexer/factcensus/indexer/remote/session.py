@@ -22,7 +22,7 @@ class ObjectFile:
     """One file of a remote index.
 
     Attributes:
-        place: Where it lies.
+        place: Its location.
         name: Its name in the index, unique among several folders.
         size: Number of bytes that it must have.
         sha256: The checksum of its content; empty if the index has no manifest.
@@ -71,7 +71,7 @@ class Session:
     Attributes:
         cache: The cache folder of the index.
         usage: All reads since the index was opened; ``opening`` is the part that opened it.
-        most_requests: Maximum number of requests of one question; None for no limit.
+        most_requests: Maximum number of requests of one query; None for no limit.
     """
 
     def __init__(self, source: RangeSource, cache: Cache, usage: Usage) -> None:

@@ -71,7 +71,7 @@ def read_compact(folder: Path, number: int) -> CompactText:
     """Map the two files of a shard.
 
     Raises:
-        IndexFormatError: The files are damaged, or do not belong together.
+        IndexFormatError: The files are damaged, or do not match.
     """
     path = folder / f"text.{number}"
     numbers, (planes, pointers, offsets, payload, starts) = read_sections(path, TEXT_KIND, _TEXT_TYPES)

@@ -3,7 +3,7 @@
 ``vocabulary.G.front`` has these arrays (:mod:`sections`):
 
 * the words in byte order. A word is one byte, ``min(shared, 15) << 4 | min(rest, 15)``, where ``shared`` is the number
-  of leading bytes equal to those of the word before, and ``rest`` the number of other bytes; then ``shared - 15`` and
+  of leading bytes equal to those of the previous word, and ``rest`` the number of other bytes; then ``shared - 15`` and
   ``rest - 15`` as LEB128, each only if it is not negative; then the other bytes. Every 16th word has ``shared`` 0;
 * u64: where every 16th word begins;
 * the permutation from places in this order to ids (:mod:`factcensus.indexer.kernels.permutation`), four arrays.

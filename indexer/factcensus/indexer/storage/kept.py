@@ -1,7 +1,7 @@
 r"""``kept.N``: the original texts of the documents of a shard, compressed in small blocks.
 
-A block holds whole documents: it ends after the document with which it reaches :data:`BLOCK_BYTES`. So the text of an
-ordinary document is in one block, and reading it decompresses about 32 KiB. A longer document has blocks of its own.
+A block holds whole documents: it ends after the document that brings it to :data:`BLOCK_BYTES`. So the text of an
+ordinary document is in one block, and reading it decompresses about 32 KiB. A longer document has separate blocks.
 Blocks of 128 KiB would save 1 % of the space, and the highest compression levels another 5 %.
 
 Layout, all integers little-endian::

@@ -88,7 +88,7 @@ def shard_shape(folder: object, suffix: str, tokenized_bytes: int, table_bytes: 
     """Return the shape of a shard; ``folder`` and ``suffix`` (``.N``) name it in messages.
 
     Raises:
-        IndexFormatError: The sizes do not belong together.
+        IndexFormatError: The sizes do not match.
     """
     width = entry_bytes(tokenized_bytes)
     rows, rest = divmod(table_bytes, width)

@@ -38,7 +38,7 @@ def open_shard(
         files: The files of the manifest; optional files are only opened if they are listed.
 
     Raises:
-        IndexFormatError: Its files do not belong together.
+        IndexFormatError: Its files do not match.
     """
     return _kind_of(layout)(folder, f".{record.number}", first_document, record, files)
 

@@ -32,7 +32,7 @@ def replaced_file(path: Path, *, durable: bool = False, shared: bool = False) ->
         path: The final path; its folder exists.
         durable: Wait until the file is on disk, so that a power cut leaves the old file or the new one.
         shared: Several processes may write this path at the same time, because no lock protects it. Each then uses a
-            temporary name of its own, and the last one to finish wins.
+            separate temporary name, and the last one to finish wins.
     """
     temporary = path.with_name(f"{path.name}{'.' + uuid4().hex if shared else ''}{PARTIAL}")
     try:

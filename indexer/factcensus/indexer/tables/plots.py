@@ -69,7 +69,7 @@ def plot_counts(table: pa.Table, path: Path, by: str = "cooccurrence_documents",
         table: A counts or strata table.
         path: The figure; its ending chooses SVG, PDF or PNG.
         by: The column of counts.
-        title: A title; none by default, because captions belong into the paper.
+        title: A title; none by default, because captions belong in the paper.
 
     Raises:
         InputError: The ending is unknown, or the column is not one of counts.

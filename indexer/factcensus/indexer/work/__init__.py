@@ -2,10 +2,10 @@
 
 A work folder is any place that all machines can access: a shared disk or an object store. It holds ``plan.json``
 (:mod:`plan`) and one object per finished unit (:mod:`folder`), written whole, with a content that depends on the plan
-alone. So existing means done, and any order, repetition or interruption gives the same result. A kind of job
-(:mod:`job`) divides the work into units, runs one, and makes the result of all. Runners (:mod:`runners`) need no shared
-state except the folder, so several of them may work on it at the same time. Nothing in a work folder is a pickle, and
-nothing holds credentials.
+alone. So a unit whose object exists is done, and any order, repetition or interruption gives the same result. A kind
+of job (:mod:`job`) divides the work into units, runs one, and makes the result of all. Runners (:mod:`runners`) need no
+shared state except the folder, so several of them may work on it at the same time. Nothing in a work folder is a
+pickle, and nothing holds credentials.
 """
 
 from factcensus.indexer.work.folder import WorkFolder

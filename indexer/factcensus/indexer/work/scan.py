@@ -130,7 +130,7 @@ class ScanJob:
             order: See :func:`scan_shared`.
 
         Raises:
-            InputError: A setting, fact or step is invalid, or the folder has another plan; the message says which.
+            InputError: A setting, fact or step is invalid, or the folder has another plan; the message names it.
         """
         scan = Scan(facts, settings, None if order is None else Order(order))
         label = get_analyzer(settings.analyzer).label

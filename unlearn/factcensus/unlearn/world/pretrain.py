@@ -1,9 +1,10 @@
 """Train a model from scratch on a world's corpus, and save it as a folder that ``from_pretrained`` loads.
 
 Rows hold whole documents separated by an end-of-text token; attention covers the whole row. Parameters are float32,
-also if the arithmetic is bfloat16. All random choices depend only on seed and step, so a killed and resumed training
-ends with the same bytes as an uninterrupted one (on one CPU thread). The output folder appears only when the model is
-complete. Several processes (``accelerate launch``) share the rows of each step; each holds the whole model.
+also if the arithmetic is bfloat16. All random choices depend only on seed and step, so a training run that was killed
+and resumed ends with the same bytes as an uninterrupted one (on one CPU thread). The output folder appears only when
+the model is complete. Several processes (``accelerate launch``) share the rows of each step; each holds the whole
+model.
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ class PretrainSettings:
         warmup_share: Share of the steps in which the rate rises linearly; then it falls to 0 as a cosine.
         threads: Number of torch threads; 1 is fastest at these sizes and lets seeds run in parallel. None changes
             nothing.
-        save_every_steps: Steps between saved states, from which an interrupted training resumes.
+        save_every_steps: Steps between saved states, from which an interrupted training run resumes.
         device: ``cpu``, ``cuda``, or ``auto`` for a GPU if there is one.
         architecture: ``llama`` or ``gpt2``.
         tokenizer: A folder or a Hub name of a tokenizer; None for one of whole words of the world's corpus.

@@ -31,7 +31,7 @@ class Design:
         question: The question.
         arms: One preset per model size.
         seeds: Seeds of worlds and models; no two questions share one, and none of them was used before.
-        wordings: Number of additional wordings to ask, besides the question and the cloze.
+        wordings: Number of additional wordings to ask, in addition to the question and the cloze.
         least: Minimum number of facts behind each share; a world with fewer has no number for that outcome.
         worlds: Returns one row per world with a column per outcome.
         outcomes: The outcomes, the primary one first.

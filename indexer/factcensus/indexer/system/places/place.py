@@ -133,7 +133,7 @@ class Place:
         """Return size and stamp of a file; None if there is no such file, or if it is a folder.
 
         Raises:
-            PlaceError: The question failed.
+            PlaceError: The request failed.
         """
         if not self.protocol:
             try:

@@ -58,7 +58,7 @@ class Access:
         """Return the options of the driver of a protocol.
 
         Raises:
-            InputError: The protocol knows no requester who pays.
+            InputError: The protocol has no requester-pays option.
         """
         options: dict[str, Any] = {}
         if self.requester_pays:

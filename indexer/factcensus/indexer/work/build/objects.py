@@ -1,6 +1,6 @@
 """The files of a distributed build in its work folder, and reading them from other machines.
 
-Besides the objects of finished units::
+In addition to the objects of finished units::
 
     spool/000012.ids, .parquet, .words.npz, .texts   as in a local build (:mod:`factcensus.indexer.building.spool`)
     spool/000012.digests                     the documents in order of their digests (:data:`repeated.RECORD`)
