@@ -14,7 +14,7 @@ help:
 	@echo "make check-full  run the linters, the slow tests, and the container stack if a container engine is running"
 	@echo "make bench       compare with other programs; BENCH='NAME... --corpus CORPUS --facts FACTS' chooses benchmarks and input"
 	@echo "make docs        write the documentation site to site/"
-	@echo "make dist        build the wheel and the source archive, and check what the package index will show"
+	@echo "make dist        build the wheels and the source archive, and check what the package index will show"
 	@echo "make lock        pin all packages again after a change of the dependencies in pyproject.toml"
 
 # The locks pin every package with its hashes. torch is pinned in constraints.txt, because its CPU build has other hashes.
@@ -68,9 +68,14 @@ docs: .venv/dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --config-file .ci/site/mkdocs.yml
 	@echo "site/ is written; read it with: python3 -m http.server --bind 127.0.0.1 --directory site"
 
+# One wheel with compiled code for this Python where a C compiler is installed, and one without for all others. The package
+# index accepts compiled code for Linux only under the name of the oldest C library that it works with: auditwheel.
 dist: .venv/dev
 	rm -rf dist
 	$(BIN)/python -m build --quiet
+	for wheel in dist/*-linux_*.whl; do [ ! -e "$$wheel" ] || \
+	  { PATH="$(CURDIR)/$(BIN):$$PATH" auditwheel repair --wheel-dir dist "$$wheel" && rm "$$wheel"; } || exit 1; done
+	FACTCENSUS_NATIVE=0 $(BIN)/python -m build --quiet --wheel
 	$(BIN)/twine check --strict dist/*
 
 # After a change of the dependencies in pyproject.toml.
