@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -23,19 +24,20 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
 #: Addresses that a browser loads by itself, unlike links.
 LOADED = re.compile(r"""<(?:script|link|img|iframe)\b[^>]*?\b(?:src|href)=["']?(https?://[^"'\s>]+)""")
 REFERENCE = re.compile(r"""\b(?:src|href)=["']?([^"'\s>]+)""")
 
 
-def run(*command: str | Path) -> None:
+def run(*command: str | Path, **environment: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", *map(str, command)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"} | environment,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -126,12 +128,80 @@ def test_the_readme_on_the_package_index_has_no_broken_link_or_image() -> None:
     assert not [name for name in linked if f"`{name}`" not in readme or not (ROOT / name).is_file()]
 
 
+#: Builds an index and counts with the code in PYTHONPATH; prints where that code is, and whether Numba was needed.
+PROGRAM = """
+import sys
+from factcensus.indexer import cli
+index = sys.argv[1]
+for command in (["index", "build", "corpus", "--out", index], ["count", index, "b c"]):
+    sys.argv[1:] = command
+    assert not cli.main()
+print(cli.__file__, "numba" in sys.modules)
+"""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the source archive, and from it the wheel."""
+    folder = tmp_path_factory.mktemp("dist")
+    run("build", "--no-isolation", "--outdir", folder, ROOT)
+    return folder
+
+
+class Installed:
+    """An installation in a folder, without the dependencies, which the tests have, too."""
+
+    def __init__(self, package: Path, folder: Path, **environment: str) -> None:
+        self.code, self.folder = folder / "code", folder
+        run("pip", "install", "--no-deps", "--no-build-isolation", "--target", self.code, package, **environment)
+        (folder / "corpus").mkdir()
+        (folder / "corpus" / "a.jsonl").write_text('{"text": "a b c"}\n{"text": "b c b c"}\n', encoding="utf-8")
+        self.environment = {"PYTHONPATH": str(self.code), "NUMBA_CACHE_DIR": str(folder / "cache")} | environment
+
+    def count(self, index: str) -> tuple[list[str], str]:
+        """Return the lines that the program printed, and what it wrote to stderr."""
+        command = [sys.executable, "-c", PROGRAM, index]
+        environment = os.environ | self.environment
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines(), done.stderr
+
+
 @pytest.mark.full
-def test_the_wheel_installs_and_the_package_index_accepts_it(tmp_path: Path) -> None:
-    run("build", "--outdir", tmp_path, ROOT)
-    run("twine", "check", "--strict", *tmp_path.iterdir())
-    (wheel,) = tmp_path.glob("*.whl")
+def test_the_package_index_accepts_the_wheel_and_the_source_archive(built: Path, tmp_path: Path) -> None:
+    run("twine", "check", "--strict", *built.iterdir())
+    (wheel,) = built.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert {"factcensus/indexer/py.typed", "factcensus/api/templates/page.html"} <= set(names)
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
     assert "factcensus/__init__.py" not in names, "the namespace belongs to all four parts"
+    if wheel.stem.endswith("-any"):
+        return
+    programs = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    run("auditwheel", "repair", "--wheel-dir", tmp_path, wheel, PATH=programs)
+    (renamed,) = tmp_path.iterdir()
+    assert "-manylinux_" in renamed.name
+    assert set(zipfile.ZipFile(renamed).namelist()) >= set(names), "with the compiled code"
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not shutil.which("cc"), reason="compiling ahead of time needs a C compiler")
+def test_an_installed_wheel_compiles_nothing(built: Path, tmp_path: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    installed = Installed(wheel, tmp_path)
+    printed, told = installed.count("index")
+    assert printed[-1] == f"{installed.code / 'factcensus/indexer/cli/__init__.py'} False"
+    assert printed[-2].split() == ["all", "3", "2"], "occurrences and documents"
+    assert "compiling" not in told
+
+
+@pytest.mark.full
+def test_a_source_archive_without_a_c_compiler_compiles_once_and_says_so(built: Path, tmp_path: Path) -> None:
+    (archive,) = built.glob("*.tar.gz")
+    installed = Installed(archive, tmp_path, PATH=str(BIN))
+    assert not shutil.which("cc", path=installed.environment["PATH"])
+    printed, told = installed.count("first")
+    assert printed[-2].split() == ["all", "3", "2"], "occurrences and documents"
+    assert printed[-1] == f"{installed.code / 'factcensus/indexer/cli/__init__.py'} True"
+    assert "compiling the counting code for this machine, only once" in told
+    assert "compiling" not in installed.count("second")[1]
