@@ -98,8 +98,12 @@ class Page(HTMLParser):
 
     def download(self, name: str) -> list[dict[str, str]]:
         """Return the rows of a CSV file that the page offers."""
+        return list(csv.DictReader(io.StringIO(self.file(name))))
+
+    def file(self, name: str) -> str:
+        """Return the content of a file that the page offers."""
         [link] = [each for each in self.of("a") if each.get("download") == name]
-        return list(csv.DictReader(io.StringIO(unquote(str(link["href"]).partition(",")[2]))))
+        return unquote(str(link["href"]).partition(",")[2])
 
     def of(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.elements if name == tag]
@@ -108,7 +112,7 @@ class Page(HTMLParser):
 def test_page_is_well_formed_and_loads_nothing(page: str) -> None:
     parsed = Page(page)
     assert len(parsed.ids) == len(set(parsed.ids))
-    inside = [link for link in parsed.links if not link.startswith("data:text/csv")]
+    inside = [link for link in parsed.links if not link.startswith(("data:text/csv", "data:image/svg+xml"))]
     assert all(link.startswith("#") and link[1:] in parsed.ids for link in inside)
     assert not re.search(r"url\(\s*['\"]?(?!#)", page)
     assert "@import" not in page
@@ -126,6 +130,22 @@ def test_data_of_every_plot_and_table_can_be_downloaded(page: str, summary: dict
     assert [float(row["generation_value"]) for row in rows if row["method"] == "simnpo"] == pytest.approx(
         [stratum["generation"]["value"] for stratum in found], rel=1e-5
     )
+
+
+def test_every_plot_can_be_saved_as_an_svg_file_that_stands_alone(page: str) -> None:
+    parsed = Page(page)
+    plots = [each for each in parsed.of("svg") if each.get("role") == "img"]
+    names = [str(each["download"]) for each in parsed.of("a") if str(each.get("download")).endswith(".svg")]
+    assert len(names) == len(set(names)) == len(plots)
+    for name in names:
+        text = parsed.file(name)
+        root = ElementTree.fromstring(text)
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert root.findtext("{http://www.w3.org/2000/svg}title")
+        assert "var(" not in text, "the file does not need the style sheet of the page"
+        assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', text)) <= set(re.findall(r'\bid="([^"]+)', text))
+    legend = ElementTree.fromstring(parsed.file("forgetting-1.svg"))
+    assert {"simnpo", "grad_diff"} <= {each.text for each in legend.iter("{http://www.w3.org/2000/svg}text")}
 
 
 def test_drawings_use_the_colours_of_the_page_so_that_dark_mode_is_legible(page: str) -> None:
