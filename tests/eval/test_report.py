@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -145,7 +146,7 @@ def test_every_plot_can_be_saved_as_an_svg_file_that_stands_alone(page: str) -> 
         assert "var(" not in text, "the file does not need the style sheet of the page"
         assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', text)) <= set(re.findall(r'\bid="([^"]+)', text))
     legend = ElementTree.fromstring(parsed.file("forgetting-1.svg"))
-    assert {"simnpo", "grad_diff"} <= {each.text for each in legend.iter("{http://www.w3.org/2000/svg}text")}
+    assert {*METHODS} <= {each.text for each in legend.iter("{http://www.w3.org/2000/svg}text")}
 
 
 def test_drawings_use_the_colours_of_the_page_so_that_dark_mode_is_legible(page: str) -> None:

@@ -77,6 +77,23 @@ def test_every_scrolling_table_is_reachable_by_keyboard(browser: Browser, file: 
     page.close()
 
 
+def test_figures_are_saved_as_svg_and_png(browser: Browser, file: Path) -> None:
+    page = browser.new_page(accept_downloads=True, color_scheme="dark")
+    page.goto(file.as_uri())
+    figures = page.locator("figure")
+    for place in (0, figures.count() - 1):
+        name = figures.nth(place).locator("[data-png]").get_attribute("data-png")
+        with page.expect_download() as saved:
+            figures.nth(place).get_by_role("link", name="as SVG").click()
+        assert saved.value.suggested_filename == f"{name}.svg"
+        assert saved.value.path().read_text(encoding="utf-8").startswith("<svg")
+        with page.expect_download() as saved:
+            figures.nth(place).get_by_role("button", name="as PNG").click()
+        assert saved.value.suggested_filename == f"{name}.png"
+        assert saved.value.path().read_bytes().startswith(b"\x89PNG")
+    page.close()
+
+
 def test_colours_follow_the_colour_scheme(browser: Browser, file: Path) -> None:
     ground = {}
     for scheme in ("light", "dark"):

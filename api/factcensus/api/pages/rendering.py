@@ -9,14 +9,17 @@ from typing import Any
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, PackageLoader, select_autoescape
+from jinja2 import ChoiceLoader, Environment, PackageLoader, select_autoescape
 
 from factcensus.api.http.problems import KINDS, Problem, kind_of
 from factcensus.api.serving.sampled import title_of
 from factcensus.indexer.errors import FactcensusError
 
 _templates = Environment(
-    loader=PackageLoader("factcensus.api"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True
+    loader=ChoiceLoader([PackageLoader("factcensus.api"), PackageLoader("factcensus.indexer")]),
+    autoescape=select_autoescape(),
+    trim_blocks=True,
+    lstrip_blocks=True,
 )
 
 

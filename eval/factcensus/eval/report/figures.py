@@ -128,6 +128,7 @@ def _embed(document: str, alternative: str | None) -> str:
     """Return the ``<svg>`` element of a document, scaled to its container, with a text alternative."""
     svg = document[document.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"\s*\n\s*", " ", svg)  # a third of the bytes
     svg = re.sub(r'<svg\b([^>]*?) height="[^"]*"', r"<svg\1", svg, count=1)
     svg = re.sub(r'<svg\b([^>]*?) width="[^"]*"', r"<svg\1", svg, count=1)
     svg = re.sub(r"#[0-9a-f]{6}\b(?=[;\"])", _variable, svg)

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from factcensus.eval.answers import write_answers
 from factcensus.eval.report import figures
+from factcensus.eval.report.figure_files import figure_file
 from factcensus.eval.report.findings import findings, headline
 from factcensus.eval.report.formatting import duration
 from factcensus.eval.report.provenance import notes, provenance
@@ -74,18 +75,17 @@ def render_report(
 
 def render_template(name: str, **values: Any) -> str:
     """Return a page made from one of the templates; an undefined value is an error."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
-        loader=PackageLoader("factcensus.eval.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters["data_url"] = _data_url
+    loader = ChoiceLoader([PackageLoader("factcensus.eval.report"), PackageLoader("factcensus.indexer")])
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters |= {"data_url": _data_url, "figure_file": figure_file}
     return environment.get_template(name).render(**values)
 
 
-def _data_url(csv: str) -> str:
-    """Return CSV text as a data URL, which needs no server."""
-    return "data:text/csv;charset=utf-8," + quote(csv, safe=" ,:;/?@=+$!*()[]|")
+def _data_url(text: str, kind: str = "text/csv") -> str:
+    """Return a text as a data URL, which needs no server."""
+    return f"data:{kind};charset=utf-8," + quote(text, safe=" ,:;/?@=+$!*[]|")
 
 
 def _cards(summary: Mapping[str, Any]) -> list[tuple[str, str]]:

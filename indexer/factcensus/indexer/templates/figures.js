@@ -1,8 +1,8 @@
-// Saves a figure as PNG, drawn from its SVG file at twice its size.
+// Saves a figure as PNG, drawn from the SVG file beside the button at twice its size. Pages of the service and reports include it.
 for (const button of document.querySelectorAll("button[data-png]")) {
   button.hidden = false;
   button.addEventListener("click", () => {
-    const file = button.parentElement.querySelector("a[download]");
+    const file = button.parentElement.querySelector('a[download$=".svg"]');
     const image = new Image();
     image.addEventListener("load", () => {
       const canvas = document.createElement("canvas");
