@@ -229,12 +229,12 @@ class TraceBody(Body):
 
 
 class DocumentsBody(Body):
-    """A query for documents: a text, a subject with an object, or a pattern."""
+    """A query for documents: a text, a subject with or without an object, or a pattern."""
 
     text: Text | None = None
     subject: EntityBody | None = None
     object: EntityBody | None = None
-    window: Window | None = Field(default=None, description="As for cooccurrence; only with subject and object.")
+    window: Window | None = Field(default=None, description="As for cooccurrence; only with an object.")
     verbatim: bool = VERBATIM
     normalise: Normalisation | None = Field(
         default=None,
@@ -257,12 +257,10 @@ class DocumentsBody(Body):
 
     @model_validator(mode="after")
     def _one_question(self) -> DocumentsBody:
-        pair = self.subject is not None, self.object is not None
-        asked = [self.text is not None, any(pair), self.pattern is not None]
-        if asked.count(True) != 1 or any(pair) != all(pair):
-            raise ValueError('give either "text", both "subject" and "object", or "pattern"')
-        if not any(pair) and self.window is not None:
-            raise ValueError('"window" goes with "subject" and "object", not with "text"')
+        if [self.text, self.subject, self.pattern].count(None) != 2 or (self.object and not self.subject):
+            raise ValueError('give either "text", "subject" with or without "object", or "pattern"')
+        if self.object is None and self.window is not None:
+            raise ValueError('"window" needs an "object"; give one, or leave "window" out')
         if self.text is None and (self.verbatim or self.normalise is not None):
             raise ValueError('"verbatim" and "normalise" go with "text"')
         if self.verbatim and self.normalise is not None:

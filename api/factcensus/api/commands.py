@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from factcensus.indexer.cli.chosen_index import IndexChoice, analyzer_option, index_options
+from factcensus.indexer.cli.chosen_index import IndexChoice, analyzer_option, index_options, refuse_remote_options
 from factcensus.indexer.cli.command import argument, command, group, option
 from factcensus.indexer.cli.options import OUTPUT_FILE, PATH, PLACE, Number, Whole
 from factcensus.indexer.environment import register
@@ -160,10 +160,14 @@ def _published(
     """Return the indexes at URLs.
 
     Raises:
-        UsageError: ``--also`` is given, and it is not clear for which index.
+        UsageError: ``--also`` is given, and it is not clear for which index; or an option has no index at a URL.
     """
     from factcensus.api.settings import Published
 
+    if not urls:
+        refuse_remote_options(requester_pays, anonymous, most_requests)
+        if analyzer is not None:
+            raise click.UsageError("--analyzer has no effect without an INDEX at a URL; leave it out")
     if also and len(urls) != 1:
         raise click.UsageError("--also needs exactly one INDEX with a URL, to which it belongs")
     most = {} if most_requests is None else {"most_requests": most_requests}

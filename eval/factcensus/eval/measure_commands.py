@@ -238,6 +238,8 @@ def run(  # noqa: PLR0913  # one argument per option
     for name in ("relearn_rate", "relearn_steps"):
         if extras[name] is not None and not {"relearn", "all"} & {*extras["attacks"]}:
             raise InputError(f"--{name.replace('_', '-')} has no effect without the attack relearn")
+    if log_samples and samples == 0:
+        raise InputError("--log-samples has no effect with --samples 0, which draws no samples; leave one of them out")
     models, record = models_of(model)
     if record is not None and method is not None:
         raise InputError(f"--method names a single model, and {model} is a run, whose models have names; leave it out")
@@ -324,7 +326,7 @@ def _texts(sources: Sequence[Path], number: int) -> tuple[str, ...]:
     return tuple(document.text.decode() for document in islice(documents, number))
 
 
-@command("metrics", example="factcensus eval metrics truth_ratio choice_margin")
+@command("metrics", exclusive=[("markdown", "as_json")], example="factcensus eval metrics truth_ratio choice_margin")
 @argument("names", nargs=-1, metavar="[NAME]...", help="a column of facts.parquet, or an attack; all if none is given")
 @option("--markdown", is_flag=True, help="print Markdown, as in docs/metrics.md")
 @json_option

@@ -252,7 +252,7 @@ def _cell(value: Any) -> Any:
 
 @command(
     "config",
-    exclusive=[("schema", "example")],
+    exclusive=[("schema", "example"), ("schema", "assignments"), ("example", "assignments")],
     example="factcensus unlearn config --example > run.toml\nfactcensus unlearn config run.toml --set seed=1\n"
     "factcensus unlearn config --schema > run.schema.json",
 )
@@ -270,6 +270,8 @@ def config(path: Path | None, assignments: Assignments, schema: bool, example: b
     from factcensus.unlearn.errors import ConfigError
     from factcensus.unlearn.sweep.grid import has_sweep, read_sweep
 
+    if path is not None and (example or schema):
+        raise ConfigError(f"--{'example' if example else 'schema'} describes every configuration; leave out {path}")
     if example:
         print(EXAMPLE, end="")
     elif schema:

@@ -54,6 +54,7 @@ class Parameters(Value):
 
 @command(
     "write",
+    exclusive=[("question_copies", "questions_per_biography")],
     example="factcensus world write --out world --people 280 --seed 0\n"
     "factcensus world write --out world --people 10000 --attributes six --exposures 1,10\n"
     "factcensus index build world/corpus --out world-index",

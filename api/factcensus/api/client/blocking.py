@@ -155,7 +155,7 @@ class Client:
         filter: Filter | None = None,
         limit: int = 10,
     ) -> Iterator[DocumentsAnswer]:
-        """Yield pages of at most ``limit`` documents that match a text, a subject with an object, or a pattern.
+        """Yield pages of at most ``limit`` documents that match a text, an entity, a pair, or a pattern.
 
         ``verbatim``, ``normalise``, ``region`` and ``pattern`` as in :meth:`CountIndex.find_documents`; ``by`` and
         ``filter`` as in :meth:`count`.

@@ -78,8 +78,14 @@ class Question(BaseModel):
 
     @property
     def filter(self) -> dict[str, Any]:
-        """The filter of the documents, in the form of the routes."""
-        return {self.by: [self.only]} if self.by and self.only else {}
+        """The filter of the documents, in the form of the routes.
+
+        Raises:
+            Problem: A value is given without the column that has it.
+        """
+        if self.only and not self.by:
+            raise Problem("invalid-request", "'only' is a value of the column 'by'; give the column, or clear 'only'")
+        return {self.by: [self.only]} if self.only else {}
 
     def documents_body(self) -> DocumentsBody:
         """Return the query for the documents route, whose cursors the links of the page contain."""

@@ -79,9 +79,9 @@ def _query(body: DocumentsBody, limits: Limits) -> dict[str, Any]:
     if body.text is not None:
         check_text(body.text, "the text", limits)
         return {"text": body.text, "verbatim": body.verbatim, "normalise": body.normalise, "region": body.region}
-    assert body.subject is not None  # the body was checked: a text, a pattern or both entities
-    assert body.object is not None
-    subject, object_ = body.subject.entity(), body.object.entity()
+    assert body.subject is not None  # the body was checked: a text, a pattern or a subject
+    subject, object_ = body.subject.entity(), None if body.object is None else body.object.entity()
     check_entity(subject, "the subject", limits)
-    check_entity(object_, "the object", limits)
+    if object_ is not None:
+        check_entity(object_, "the object", limits)
     return {"subject": subject, "object": object_, "window": body.window}

@@ -38,6 +38,7 @@ PLANNED_FLOP_PER_SECOND = 3e13
 
 @command(
     "controlled",
+    exclusive=[("plan", "jobs")],
     example="factcensus reproduce controlled --size smoke --out controlled\n"
     "factcensus reproduce controlled --size cpu --out controlled\n"
     "factcensus reproduce controlled --size paper --plan --out paper",

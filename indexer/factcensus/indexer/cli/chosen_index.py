@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from factcensus.indexer.cli.command import Function, argument, option
 from factcensus.indexer.cli.options import PLACE, Whole, notice
+from factcensus.indexer.errors import InputError
 
 if TYPE_CHECKING:
     from factcensus.indexer.index import CountIndex
@@ -17,6 +18,17 @@ if TYPE_CHECKING:
 
 REMOTE = "options of an index at a URL"
 _NAMES = ("analyzer", "also", "requester_pays", "anonymous", "most_requests")
+
+
+def refuse_remote_options(requester_pays: bool, anonymous: bool, most_requests: int | None) -> None:
+    """Refuse options that have no effect on a local folder.
+
+    Raises:
+        InputError: One is given.
+    """
+    given = {"requester-pays": requester_pays, "anonymous": anonymous, "most-requests": most_requests is not None}
+    for name in (name for name, value in given.items() if value):
+        raise InputError(f"--{name} has no effect on a local index; leave it out, or give the URL of an index")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +56,12 @@ class IndexChoice:
         """All folders, with the way to access them.
 
         Raises:
-            InputError: The protocol has no requester-pays option.
+            InputError: The protocol has no requester-pays option, or an option has no effect on local folders.
         """
         from factcensus.indexer.system.places import Access, Place
 
+        if all(place.is_local for place in (self.place, *self.also)):
+            refuse_remote_options(self.requester_pays, self.anonymous, self.most_requests)
         access = Access(anonymous=self.anonymous, requester_pays=self.requester_pays)
         return [Place.of(place.url, access) for place in (self.place, *self.also)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
     from factcensus.indexer.system.text_tables import Cell
     from factcensus.indexer.tables.comparison import Comparison
+
+#: Ambiguous names that are listed, unless --top says otherwise.
+MOST_AMBIGUOUS = 20
 
 by_option = option("--by", default="cooccurrence_documents", metavar="COLUMN", help="the column of counts")
 format_option = option(
@@ -35,18 +39,21 @@ title_option = option("--title", metavar="TEXT", help="a title above the figure"
     metavar="INDEX",
     help="the index that the facts were counted in; names in more than 1 % of its documents are listed as ambiguous",
 )
-@option("--top", type=Whole(0), default=20, metavar="N", help="number of ambiguous names to list")
+@option(
+    "--top", type=Whole(0), metavar="N", default_text="20, or all as JSON", help="number of ambiguous names to list"
+)
 @columns_option
 @format_option
-def describe(counts: Path, by: str, index: Path | None, top: int, columns: dict[str, str], style: str) -> None:
+def describe(counts: Path, by: str, index: Path | None, top: int | None, columns: dict[str, str], style: str) -> None:
     """Summarise a counts table: quantiles, facts never seen, strata, and ambiguous names."""
     from factcensus.indexer.tables.description import describe
 
     table = _read(counts, columns)
     found = describe(table, by, None if index is None else _documents(index))
     if style == "json":
-        print_json(found.to_json())
+        print_json(replace(found, ambiguous=found.ambiguous[:top]).to_json())
         return
+    top = MOST_AMBIGUOUS if top is None else top
     rows: list[list[Cell]] = [["facts", found.facts], [f"facts with {by} = 0", found.zeros]]
     names = {0.0: "least", 0.5: "median", 1.0: "most"}
     for share, value in found.quantiles.items():
@@ -83,6 +90,7 @@ def plot(counts: Path, by: str, columns: dict[str, str], out: Path, title: str |
 
 @command(
     "compare",
+    needs={"title": "figure"},
     example="factcensus facts compare wiki.parquet pile.parquet --plot scatter.svg\n"
     "factcensus facts compare counts.parquet counts.parquet --second-by cooccurrence_documents_w10",
 )

@@ -172,6 +172,9 @@ def _check_options(ctx: click.Context) -> None:
         "sets the number of processes on this machine and cannot be used with --url": ("jobs",)
         if "url" in given
         else (),
+        "has no effect with --url, because the service knows the analyzer of its index; leave it out": ("analyzer",)
+        if "url" in given
+        else (),
     }
     for why, names in refused.items():
         for name in names:
@@ -190,13 +193,14 @@ def _print_estimate(facts: Any, given: dict[str, Any]) -> None:
     """Print the estimated cost of counting a table in an index at a URL.
 
     Raises:
-        InputError: The index is a local folder.
+        InputError: The index is a local folder, or a query would need more requests than --most-requests.
     """
     with _chosen(given).open() as opened:
         estimate = opened.estimate(facts)
     if estimate is None:
         raise InputError("--dry-run estimates the reads of an index at a URL; a local index needs no estimate")
     print_table([[name, value] for name, value in estimate.rows()], ["expected", ""])
+    estimate.check(given["most_requests"])
 
 
 def _count_in_index(

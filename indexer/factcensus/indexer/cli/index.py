@@ -68,6 +68,7 @@ def _reading_options(function: Function) -> Function:
 
 @command(
     "build",
+    exclusive=[("dry_run", "verified"), ("dry_run", "work"), ("dry_run", "stage")],
     example="factcensus index build corpus/ --out indexes/wiki --jobs 4 --memory 8GiB\n"
     "factcensus index build s3://corpora/dolma --out s3://mine/dolma --work s3://mine/work --part 3/64 --stage spool",
 )
@@ -227,7 +228,13 @@ def _print_built(folder: object, manifest: Manifest) -> None:
 @command(
     "delete",
     exclusive=[("verbatim", "normalise")],
-    needs={"verbatim": "text", "normalise": "text", "region": "normalise"},
+    needs={
+        "verbatim": "text",
+        "normalise": "text",
+        "region": "normalise",
+        "asked_by": "record",
+        "probes": "record",
+    },
     example="factcensus index delete indexes/wiki --id wiki-12 --ids withdrawn.txt --dry-run\n"
     "factcensus index delete indexes/wiki --text 'Jane Roe' --record roe.json --asked-by 'J. Roe' --probe 'Jane Roe'\n"
     "factcensus index delete indexes/wiki --text '+49 30 901820' --normalise phone --dry-run\n"

@@ -85,9 +85,12 @@ def find_documents(  # noqa: PLR0913 - options, which are given by name
 
     Raises:
         DeadlineError: The deadline was reached.
+        InputError: An argument is invalid, or has no effect without another one.
     """
     if [text, subject, pattern].count(None) != 2 or (subject is None and object is not None):
         raise InputError("give either a text, a pattern, or a subject with or without an object")
+    if window is not None and object is None:
+        raise InputError("a window limits the distance of two entities; give an object, or leave the window out")
     if limit < 1 or start < 0:
         raise InputError(f"limit must be at least 1 and start at least 0, got {limit} and {start}")
     names, codes = index.groups(by)
