@@ -11,6 +11,7 @@ import pandas as pd
 
 from factcensus.eval.audit.answers import GREEDY, PERSON, RELEARNED, SAMPLE
 from factcensus.eval.audit.prompts import plain_relation
+from factcensus.eval.audit.reversing import CONTROL, REVERSED
 from factcensus.eval.audit.verdicts import (
     ALPHA,
     GUESS,
@@ -39,6 +40,9 @@ WAYS: dict[str, str] = {
     "paraphrase": "The same question in other words.",
     "document": "The beginning of the sentence after other facts about the person, without the answer.",
     "few_shot": "The question after similar questions about other people with their answers.",
+    REVERSED: "The question for the person, given the answer. It counts how much likelier this answer makes the name "
+    "than other answers do, compared with how much likelier it makes made-up names.",
+    CONTROL: "The question for the person, given answers about other people, or other numbers.",
     f"{RELEARNED}question": "The question, after brief training on facts about other people. Knowledge that was hidden "
     "often comes back this way.",
     f"{RELEARNED}cloze": "The beginning of a sentence, after the same training.",
@@ -114,7 +118,7 @@ def sentence_of(person: PersonVerdict) -> str:
 
 def _cards(audit: Audit) -> list[tuple[str, str]]:
     counts = {verdict: sum(each.verdict == verdict for each in audit.facts) for verdict in MEANINGS}
-    person = audit.answers[audit.answers["about"] == PERSON]
+    person = audit.answers[(audit.answers["about"] == PERSON) & (audit.answers["way"] != CONTROL)]
     return [
         (f"{counts[KNOWN]:,}", "known"),
         (f"{counts[TRACES] + counts[RECOVERABLE]:,}", "traces, or recoverable"),
@@ -129,6 +133,14 @@ def verdict_columns(audit: Audit) -> list[Column[FactVerdict]]:
     """Return the columns of the table of verdicts."""
     several = len(audit.people) > 1
     name: list[Column[FactVerdict]] = [Column("person", lambda each: each.subject)] if several else []
+    named: list[Column[FactVerdict]] = [
+        Column(
+            "names the person",
+            lambda each: each.named,
+            _yes_or_no,
+            meaning="names the person: given this answer, but not given others",
+        )
+    ]
     relearned: list[Column[FactVerdict]] = [Column("p after relearning", lambda each: each.p_relearned, _p)]
     return [
         Column("fact", fact_of),
@@ -142,6 +154,7 @@ def verdict_columns(audit: Audit) -> list[Column[FactVerdict]]:
             lambda each: f"{each.answered} of {each.asked}",
             meaning="said: number of most probable answers that contain the fact",
         ),
+        *(named if any(each.named is not None for each in audit.facts) else []),
         *estimate_columns("of samples", lambda each: estimate_json(each.sampled), percent),
         *estimate_columns(
             "made-up people",
@@ -197,7 +210,8 @@ def _said(audit: Audit) -> Section:
 
 def _answers(audit: Audit, fact: FactVerdict) -> Table:
     rows = audit.answers[audit.answers["fact_id"] == fact.fact_id]
-    shown = rows[(rows["about"] == PERSON) | rows["name"].isin(audit.record["identity"]["names"][:SHOWN])]
+    compared = rows["name"].isin(audit.record["identity"]["names"][:SHOWN]) & ~rows["way"].isin((REVERSED, CONTROL))
+    shown = rows[(rows["about"] == PERSON) | compared]
     found = []
     for way in dict.fromkeys(shown["way"]):
         for name in dict.fromkeys(shown["name"]):
@@ -225,7 +239,7 @@ def _record(row: Mapping[Any, Any], times: int) -> dict[str, Any]:
         **row,
         "way": _way(row["way"]) + (", sampled" if sampled else ""),
         "times": f"{times:,}" if sampled else "",
-        "match": NONE if pd.isna(match) else "yes" if match else "no",
+        "match": _yes_or_no(None if pd.isna(match) else bool(match)),
     }
 
 
@@ -252,6 +266,10 @@ def _of(fact: FactVerdict, made_up: int) -> str:
 
 def _p(value: float | None) -> str:
     return NONE if value is None else f"{value:.3f}"
+
+
+def _yes_or_no(value: bool | None) -> str:
+    return NONE if value is None else "yes" if value else "no"
 
 
 def _way(way: str) -> str:

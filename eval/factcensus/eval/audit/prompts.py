@@ -18,30 +18,32 @@ from factcensus.unlearn.errors import ExampleError
 from factcensus.unlearn.selection import Row
 from factcensus.unlearn.training.examples import Example
 
-#: The forms asked directly. A reversed question has no name to replace, so it cannot be compared.
+#: The forms asked about the person. Reversed questions have no name to replace; see audit/reversing.py.
 FORMS = ("question", "cloze", "paraphrase", "document")
 FEW_SHOT = "few_shot"
 #: Maximum number of solved questions before a question.
 SHOTS = 4
 _ALL = 1_000_000
+_FORWARD = ("question", "cloze", "paraphrases")
 _CAPITAL, _UNDERSCORE = re.compile(r"(?<=[a-z0-9])[A-Z](?=[a-z])"), re.compile(r"_+")
 
 
 def with_questions(facts: pa.Table) -> pa.Table:
-    """Return a complete fact table in which every fact has a question, a cloze and a paraphrase.
+    """Return a complete fact table in which every fact has a question, a cloze, a paraphrase and a reversed question.
 
     Missing ones are made from ``relation``: "What is the phone number of Jane Roe?", "The phone number of Jane Roe is",
-    and "Name: Jane Roe, phone number:". A fact with a question, a cloze or paraphrases may lack a relation.
+    "Name: Jane Roe, phone number:" and "The person whose phone number is 555 is". A fact with a question, a cloze or
+    paraphrases may lack a relation.
 
     Raises:
         EvaluationInputError: a fact has neither.
     """
     rows: list[Row] = facts.to_pylist()
-    columns: dict[str, list[Any]] = {name: [] for name in ("question", "cloze", "paraphrases")}
+    columns: dict[str, list[Any]] = {name: [] for name in (*_FORWARD, "reversed")}
     for number, row in enumerate(rows, 1):
         relation = plain_relation(str(row.get("relation") or ""))
         subject = str(row["subject"])
-        if not relation and not any(row.get(name) for name in columns):
+        if not relation and not any(row.get(name) for name in _FORWARD):
             raise EvaluationInputError(
                 f"row {number} ({subject}) has nothing to ask; give a 'relation' such as phone number, or a 'question' "
                 "or 'cloze' (the text before the object)"
@@ -50,6 +52,7 @@ def with_questions(facts: pa.Table) -> pa.Table:
             "question": f"What is the {relation} of {subject}?",
             "cloze": f"The {relation} of {subject} is",
             "paraphrases": [f"Name: {subject}, {relation}:"],
+            "reversed": f"The person whose {relation} is {row['object']} is",
         }
         for name, column in columns.items():
             column.append(row.get(name) or (made[name] if relation else None))

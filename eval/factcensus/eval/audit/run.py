@@ -39,6 +39,7 @@ from factcensus.eval.audit.prompts import (
     questions_of_examples,
     with_questions,
 )
+from factcensus.eval.audit.reversing import REVERSED, Backwards, reversed_answers, reversed_questions
 from factcensus.eval.audit.verdicts import Audit, judge
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.indexer.system.files import write_json
@@ -128,7 +129,7 @@ def audit_model(  # noqa: PLR0913  # a public function; everything after the fol
         )
     facts = with_questions(complete_facts(facts))
     examples = None if examples is None else with_questions(complete_facts(examples))
-    asked = audited_questions(facts)
+    asked, backwards = audited_questions(facts), reversed_questions(facts, examples)
     prompting = (prompting or Prompting()).fixed(model)
     tokenizer = prompting.tokenizer(model)
     subjects = {name for fact in facts.to_pylist() for name in names_of(fact)}
@@ -172,7 +173,7 @@ def audit_model(  # noqa: PLR0913  # a public function; everything after the fol
         return _finish(out, previous)
     with open_run(out, identity, record) as run, stop_on_sigterm(), torch_threads(threads):
         rows, others = audited_rows(facts, examples), questions_of_examples(examples, facts.num_rows)
-        work = _Work(model, prompting, tokenizer, device, rows, asked, others, chosen, settings, out)
+        work = _Work(model, prompting, tokenizer, device, rows, asked, backwards, others, chosen, settings, out)
         tables = work.tables(progress)
         write_table(pa.concat_tables(tables), out / "answers.parquet")
         write_table(pa.concat_tables(tables), out / "answers.jsonl")
@@ -217,6 +218,7 @@ class _Work:
     device: str
     rows: list[dict[str, Any]]
     asked: list[Asked]
+    backwards: list[Backwards]
     others: list[Asked]
     names: tuple[str, ...]
     settings: AuditSettings
@@ -245,8 +247,11 @@ class _Work:
     def _parts(self) -> Iterator[tuple[str, Callable[[], pa.Table]]]:
         """Yield name and maker of each part except those after relearning."""
         settings = self.settings
+        backwards = {each.question.row: each for each in self.backwards}
         for row in self._facts():
             yield f"{DIRECT}-{row:06d}", partial(self._direct, row)
+            if row in backwards:
+                yield f"{REVERSED}-{row:06d}", partial(self._reversed, backwards[row])
             for seed in settings.seeds if settings.samples else ():
                 yield f"{SAMPLED}-{seed}-{row:06d}", partial(self._sampled, row, seed)
 
@@ -255,6 +260,9 @@ class _Work:
         questions = [each for each in self.asked if each.row == row]
         every = [*questions, *few_shot_questions(target, questions)]
         return greedy_answers(target, fitting(target, every, self.names), self.names)
+
+    def _reversed(self, backwards: Backwards) -> pa.Table:
+        return reversed_answers(self._loaded(), backwards, self.names)
 
     def _sampled(self, row: int, seed: int) -> pa.Table:
         people = self.names[: self.settings.sampled_people]

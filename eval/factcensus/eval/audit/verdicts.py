@@ -8,6 +8,10 @@ in one way only. Both are standardised again, and the larger one is the *sign* o
 
 The p-value is the rank of the person's sign: exact for any model, any number of ways and any dependence between them,
 because all names are treated alike. The p-value of all facts about a person ranks the mean sign.
+
+A reversed question asks for the person, given the object. Its measure is the association of name and object: the
+log-probability of the name minus its mean after the same question with other objects. Whether the model says a name
+is no measure here, because it can say only one name.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ import pandas as pd
 import pyarrow as pa
 
 from factcensus.eval.audit.answers import GREEDY, PERSON, RELEARNED, SAMPLE
+from factcensus.eval.audit.reversing import CONTROL, REVERSED
 from factcensus.eval.statistics.intervals import Estimate, share
 from factcensus.eval.summary import json_ready
 
@@ -31,7 +36,8 @@ ALPHA = 0.01
 KNOWN, TRACES, RECOVERABLE, GUESS, NO_SIGN = "known", "traces", "recoverable", "guess", "no sign"
 #: The verdicts, most serious first, each with its meaning.
 MEANINGS: dict[str, str] = {
-    KNOWN: "The model gave the answer, and shows stronger signs of it than for people it never saw.",
+    KNOWN: "The model gave the answer, or named the person given the answer but not given others, and shows stronger "
+    "signs of it than for people it never saw.",
     TRACES: "The model never gave the answer, but shows stronger signs of it than for people it never saw.",
     RECOVERABLE: "Asking showed nothing, but after brief training on facts about other people the model shows "
     "stronger signs of the answer than for people it never saw.",
@@ -53,6 +59,8 @@ class FactVerdict:
             asking that separates them most; None if undefined.
         strongest_way: That way of asking.
         asked, answered: Numbers of greedy answers about the person, and of those that contain the answer.
+        named: Whether the model, given the object, named the person, and given other objects did not; None if it was
+            not asked.
         sampled: Share of sampled answers about the person that contain the answer.
         made_up_answered, made_up_sampled: The same shares for made-up people.
     """
@@ -69,6 +77,7 @@ class FactVerdict:
     strongest_way: str
     asked: int
     answered: int
+    named: bool | None
     sampled: Estimate
     made_up_answered: Estimate
     made_up_sampled: Estimate
@@ -146,15 +155,17 @@ def judge(answers: pa.Table, record: Mapping[str, Any]) -> Audit:
 
 def _judge_fact(fact_id: str, rows: pd.DataFrame, names: list[str]) -> tuple[FactVerdict, Floats]:
     """Return the verdict about one fact, and the sign of knowledge of the person and of every made-up person."""
-    greedy = rows[rows["decoding"] == GREEDY]
-    relearned = greedy["way"].str.startswith(RELEARNED)
-    sign, strongest = _signs(greedy[~relearned], names)
-    p_relearned = _p(_signs(greedy[relearned], names)[0]) if relearned.any() else None
-    greedy = greedy[~relearned]
+    every = rows[rows["decoding"] == GREEDY]
+    relearned, backwards = every["way"].str.startswith(RELEARNED), every["way"].isin((REVERSED, CONTROL))
+    greedy = every[~relearned & ~backwards]
+    compared = pd.concat([greedy, _associations(every[backwards])]) if backwards.any() else greedy
+    sign, strongest = _signs(compared, names)
+    p_relearned = _p(_signs(every[relearned], names)[0]) if relearned.any() else None
+    named = _named(every[backwards]) if backwards.any() else None
     samples = rows[rows["decoding"] == SAMPLE]
     ours, ours_sampled = (each[each["about"] == PERSON] for each in (greedy, samples))
     answered = int(_matches(ours).sum())
-    said = answered + int(_matches(ours_sampled).sum()) > 0
+    said = bool(named) or answered + int(_matches(ours_sampled).sum()) > 0
     p = _p(sign)
     first = rows.iloc[0]
     verdict = FactVerdict(
@@ -166,10 +177,11 @@ def _judge_fact(fact_id: str, rows: pd.DataFrame, names: list[str]) -> tuple[Fac
         p=p,
         p_relearned=p_relearned,
         less_likely_for=share(sign[1:] < sign[0], names),
-        times_likelier=_times(greedy, strongest),
+        times_likelier=_times(compared, strongest),
         strongest_way=strongest[0],
         asked=len(ours),
         answered=answered,
+        named=named,
         sampled=share(_matches(ours_sampled).to_numpy(bool), range(len(ours_sampled))),
         made_up_answered=_share_of_others(greedy),
         made_up_sampled=_share_of_others(samples),
@@ -199,9 +211,26 @@ def _signs(greedy: pd.DataFrame, names: list[str]) -> tuple[Floats, tuple[str, i
         measures.append(_standardised(rows.set_index("who")["log_probability"], people))
         ways.append((str(way), int(variant)))
     strongest = ways[int(np.argmax([each[0] for each in measures]))]
-    measures.append(_standardised(_matches(keyed).groupby(keyed["who"]).mean(), people))
+    about_person = keyed[keyed["way"] != REVERSED]
+    measures.append(_standardised(_matches(about_person).groupby(about_person["who"]).mean(), people))
     varied = np.array([each for each in measures if each.any()] or measures)
     return np.maximum(_z_scores(varied.mean(axis=0)), _z_scores(varied.max(axis=0))), strongest
+
+
+def _associations(backwards: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the reversed question, with log-probabilities minus the mean after other objects."""
+    by_name = ["about", "name"]
+    controls = backwards[backwards["way"] == CONTROL].groupby(by_name)["log_probability"]
+    usual_of = controls.agg(lambda values: values.mean(skipna=False))
+    rows = backwards[backwards["way"] == REVERSED]
+    usual = usual_of.reindex(pd.MultiIndex.from_frame(rows[by_name])).to_numpy(np.float64)
+    return rows.assign(log_probability=rows["log_probability"].to_numpy(np.float64) - usual)
+
+
+def _named(backwards: pd.DataFrame) -> bool:
+    """Return whether the model named the person given the object, but never given another object."""
+    ours = backwards[backwards["about"] == PERSON]
+    return bool(_matches(ours[ours["way"] == REVERSED]).any() and not _matches(ours[ours["way"] == CONTROL]).any())
 
 
 def _standardised(by_name: pd.Series[Any], people: list[str]) -> Floats:
