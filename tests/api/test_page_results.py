@@ -80,7 +80,7 @@ def test_the_trend_has_the_documents_of_every_year_and_their_share(http: httpx.C
     ]
     undated = counted[""].documents
     assert undated > 0
-    assert f"Documents with Warsaw by the year of when, without {undated} that have no year" in page
+    assert f"Documents with Warsaw by year (field when), without {undated} that have no year" in page
     shares = {row[0]: row[1] for row in rows_of(page, "share-by-year")[1:]}
     assert list(shares) == ["2019", "2020", "2023"], "years without documents have no share"
     for year, share in shares.items():

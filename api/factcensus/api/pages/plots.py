@@ -148,7 +148,7 @@ def trend(counted: Trend, subject: str, field: str) -> list[Figure]:
     years = list(range(known[0], known[-1] + 1))
     found = {year: float(counted.found.get(year, 0)) for year in years}
     left_out = f", without {counted.undated:,} that have no year" if counted.undated else ""
-    caption = f"Documents with {subject} by the year of {field}{left_out}"
+    caption = f"Documents with {subject} by year (field {field}){left_out}"
     documents = _by_year(found, caption, "documents", "", "documents-by-year")
     if not counted.every:
         return [documents]

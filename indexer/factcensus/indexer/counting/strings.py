@@ -61,7 +61,9 @@ def string_query(
     if [verbatim, normalise is not None, pattern is not None].count(True) > 1:
         raise InputError("give only one of verbatim, normalise and pattern")
     if region is not None and normalise != "phone":
-        raise InputError("a region can only be used to normalise a phone number; use normalise phone, or leave the region out")
+        raise InputError(
+            "a region can only be used to normalise a phone number; use normalise phone, or leave the region out"
+        )
     if pattern is not None:
         if text is not None:
             raise InputError("give either a text or a pattern")
