@@ -1,4 +1,4 @@
-"""Names and pairs of an index at a URL, for examples: few candidates, all counted together in few rounds of reads."""
+"""Names and pairs of an index at a URL, for examples. The candidates are few and counted together, in few rounds."""
 
 from __future__ import annotations
 

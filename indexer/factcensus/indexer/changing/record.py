@@ -93,7 +93,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The content of the file; see the module."""
+    """The content of the file, which the module describes."""
 
     index: str
     made: str

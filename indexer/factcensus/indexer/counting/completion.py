@@ -64,9 +64,7 @@ def no_completions(index: CountIndex) -> str | None:
     if not isinstance(index.lexicon, WordLexicon):
         return f"it has no list of words, because its analyzer is {index.analyzer.name}"
     if index.usage() is not None:
-        return (
-            "it is at a URL, so each key would count hundreds of words over the network; a local copy completes names"
-        )
+        return "it is at a URL, where each keystroke would count hundreds of words; a local copy completes names"
     return None
 
 

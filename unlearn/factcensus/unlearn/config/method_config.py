@@ -138,7 +138,7 @@ class MethodConfig(ConfigSection):
         default=None, gt=0, description="task arithmetic: after training, W0 - negate (W - W0)"
     )
     retrain_world: str | None = Field(
-        default=None, description="folder of the controlled world; train again without the people to forget"
+        default=None, description="folder of the controlled world, to train again without the people to forget"
     )
     adapter: AdapterConfig | None = Field(default=None, description="see Adapters")
     batch: int | None = Field(
