@@ -326,6 +326,21 @@ def test_line_over_the_limit_is_a_bad_line_and_never_fully_in_memory(
     assert len(documents(corpus, limit=LineLimit(len(long), tmp_path / "lock"))) == 4
 
 
+def test_scan_counts_and_skips_a_line_over_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("factcensus.indexer.counting.scanner.LINE_BYTES", 1 << 20)
+    long = b'{"text": "' + b"a b " * (1 << 20) + b'"}\n'
+    corpus = write_bytes(tmp_path / "c.jsonl", LINE + long + b'{"text": "a b"}\n' + long.rstrip(b"\n"))
+    told: list[str] = []
+    facts = fact_table([(["a"], ["b"])])
+    counts = scan_facts([corpus], facts, on_bad_line="skip", jobs=1, notice=told.append)
+    assert counts["subject_mentions"].to_pylist() == [2]
+    assert counts["cooccurrence_documents"].to_pylist() == [1]
+    lines = [f"c.jsonl, line {number}: longer than 1 MiB, the limit for a line" for number in (2, 4)]
+    assert told == [*lines, "2 bad lines skipped"]
+    with pytest.raises(InputError, match=r"c\.jsonl, line 2: longer than 1 MiB"):
+        scan_facts([corpus], facts, jobs=1)
+
+
 def test_maximum_line_length_depends_on_the_memory_limit(tmp_path: Path) -> None:
     corpus = write_bytes(tmp_path / "c.jsonl", LINE + b'{"text": "' + b"x " * (8 << 20) + b'"}\n')
     assert BuildSettings(memory_bytes=1 << 30).line_bytes == 48 << 20

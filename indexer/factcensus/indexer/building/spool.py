@@ -150,7 +150,7 @@ def spool(task: SpoolTask, on_bytes: Callable[[int], None], on_skip: Callable[[s
         text_field=task.text_field,
         id_field=task.id_field,
         on_bad_line=task.on_bad_line,
-        limit=LineLimit(task.line_bytes, task.folder / "long-line"),
+        limit=LineLimit(task.line_bytes, task.folder / "long-line", " with this --memory"),
         on_skip=skipped,
         on_bytes=on_bytes,
     )

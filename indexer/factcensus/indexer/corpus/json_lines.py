@@ -97,7 +97,7 @@ def _read_line(line: bytes, record: int, fields: Fields, limit: LineLimit) -> It
 
 
 def _too_long(limit: LineLimit) -> str:
-    return f"longer than {limit.bytes >> 20} MiB, the limit for a line with this --memory"
+    return f"longer than {limit.bytes >> 20} MiB, the limit for a line{limit.origin}"
 
 
 def _batch(documents: Documents, count: int, first: int, *, whole: bool) -> pa.RecordBatch:

@@ -53,10 +53,12 @@ class LineLimit:
     Attributes:
         bytes: Maximum number of bytes; a longer line is a bad line and is never held in memory beyond this.
         lock: A lock file with which processes take turns at lines over LONG_LINE_BYTES; None for a single process.
+        origin: What set the limit, for messages.
     """
 
     bytes: int = 1 << 30
     lock: Path | None = None
+    origin: str = ""
 
     def turn(self) -> AbstractContextManager[object]:
         """Wait until no other process reads a long line."""

@@ -17,6 +17,7 @@ from factcensus.indexer.analyzers import get_analyzer
 from factcensus.indexer.corpus import (
     BATCH_BYTES,
     BadLinePolicy,
+    LineLimit,
     Piece,
     SkippedLines,
     SourceFile,
@@ -34,6 +35,10 @@ from factcensus.indexer.records import windows_of
 
 if TYPE_CHECKING:
     from factcensus.indexer.counting.order import Order
+
+
+#: Maximum number of bytes of a line in a scan; the same on every machine, so that all count the same documents.
+LINE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +157,7 @@ class Scanner:
             text_field=self._settings.text_field,
             whole=by_id,
             on_bad_line=self._settings.on_bad_line,
+            limit=LineLimit(LINE_BYTES),
             batch_bytes=BATCH_BYTES,
             on_skip=skipped,
             on_bytes=on_bytes,
