@@ -29,7 +29,8 @@ class RayRunner:
     Args:
         address: ``local`` starts Ray on this machine, for this run, on loopback; ``auto`` joins the cluster of this
             machine; ``ray://HOST:PORT`` connects to another one.
-        jobs: Number of units at a time on this machine with ``local``.
+        jobs: Maximum number of units at a time with ``local``. In a cluster, each unit reserves a processor and, if the
+            job knows it, the memory that it may take.
 
     Raises:
         MissingExtraError: Ray is not installed.
@@ -46,7 +47,8 @@ class RayRunner:
             import ray
         except ImportError as error:
             raise MissingExtraError("ray", "cluster") from error
-        self._ray, self._address, self._jobs = ray, address, jobs
+        self._ray: Any = ray
+        self._address, self._jobs = address, jobs
 
     @contextmanager
     def connected(self) -> Iterator[None]:
@@ -83,7 +85,8 @@ class RayRunner:
 
     def _run(self, job: Job, folder: WorkFolder, units: Sequence[Unit], run: Run) -> Iterator[Failure]:
         ray = self._ray
-        task = ray.remote(max_retries=RETRIES, num_cpus=1)(_run_unit)
+        memory, most = self._reserved(job, run)
+        task = ray.remote(max_retries=RETRIES, num_cpus=1, memory=memory)(_run_unit)
         shared = ray.put((job, folder))
         waiting = iter(units)
         running: dict[Any, Unit] = {}
@@ -92,7 +95,7 @@ class RayRunner:
             while True:
                 for unit in waiting:
                     running[task.remote(shared, unit)] = unit
-                    if len(running) >= PENDING:
+                    if len(running) >= most:
                         break
                 if not running:
                     return
@@ -109,6 +112,24 @@ class RayRunner:
         finally:
             for reference in running:
                 ray.cancel(reference, force=True)
+
+    def _reserved(self, job: Job, run: Run) -> tuple[int | None, int]:
+        """Return the bytes of memory that a unit reserves, and the maximum number of units submitted at a time."""
+        if self._address == "local":  # the memory of this machine was divided by the number of units
+            return None, self._jobs
+        needed = int(getattr(job, "unit_bytes", 0))
+        largest = int(
+            max((node["Resources"].get("memory", 0) for node in self._ray.nodes() if node["Alive"]), default=0)
+        )
+        if not needed or not largest:
+            return None, PENDING
+        if needed > largest:  # Ray would wait for such a node forever
+            run.notice(
+                f"each unit may take {needed / 1e9:.1f} GB of memory, but the largest node of the cluster has "
+                f"{largest / 1e9:.1f} GB; nodes run one unit at a time, and may run out of memory; give a smaller "
+                "--memory or --shard-tokens"
+            )
+        return min(needed, largest), PENDING
 
     def _result(self, reference: Any) -> tuple[Failure | None, list[str]]:
         """Return the result of a task, or raise the original error of the unit instead of Ray's wrapper."""

@@ -41,7 +41,8 @@ class BuildJob:
         plan: What determines the index.
         files: The corpus files, with the credentials of their URLs.
         out: The folder of the index.
-        memory_bytes: Memory limit of a process; like the others below, it does not change the index.
+        memory_bytes: Memory limit of a machine; like the others below, it does not change the index.
+        unit_bytes: Part of it for one unit of the present stage.
         threads: Threads per shard.
         device: The device that sorts.
     """
@@ -50,6 +51,7 @@ class BuildJob:
     files: tuple[SourceFile, ...]
     out: Place
     memory_bytes: int = 8 << 30
+    unit_bytes: int = 0
     threads: int = 1
     device: str = "auto"
     stages: Sequence[str] = STAGES
@@ -218,7 +220,10 @@ def build_with_work(
             before = now.stage
             jobs, threads = _share(settings, now.stage, resources.jobs)
             runner = _runner_of(resources.runner(jobs), now.stage)
-            now = run_job(replace(job, threads=threads), folder, runner, run, stages=(now.stage,))
+            unit_bytes = settings.memory_bytes // settings.processes(now.stage)
+            now = run_job(
+                replace(job, threads=threads, unit_bytes=unit_bytes), folder, runner, run, stages=(now.stage,)
+            )
             if now.stage == before:
                 break  # other machines have the rest
     return now, job
