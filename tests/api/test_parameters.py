@@ -12,7 +12,8 @@ from loopback import until
 from test_service_problems import assert_problem
 
 from factcensus.api.app import create_app
-from factcensus.api.http.parameters import NamedRoute, query_parameters
+from factcensus.api.http.parameters import query_parameters
+from factcensus.api.http.routes import NamedRoute
 from factcensus.api.settings import Settings
 
 COUNT, COOC, FACTS = (f"/v1/indexes/tiny/{route}" for route in ("count", "cooccurrence", "facts:count"))

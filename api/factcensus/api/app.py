@@ -17,6 +17,7 @@ from factcensus.api.decoding.decoders import Decoders
 from factcensus.api.decoding.starting import PROCESS
 from factcensus.api.dependencies import Service
 from factcensus.api.http.access import Access, Key, check_names, read_keys
+from factcensus.api.http.application import Application
 from factcensus.api.http.headers import UnambiguousHeaders
 from factcensus.api.http.intake import Intake, Slots
 from factcensus.api.http.metrics import Metrics
@@ -66,7 +67,7 @@ def create_app(settings: Settings, member: Member | None = None) -> FastAPI:
     models = Models()
     service, runner = _build(settings, remote, member)
     service.catalog.listeners += [service.cache.clear, partial(models.keep_only, service.catalog)]
-    app = FastAPI(
+    app = Application(
         title="factcensus",
         version=version("factcensus"),
         description="Exact counts of facts in pre-training corpora.",

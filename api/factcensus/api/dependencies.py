@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Path, Request
 
 from factcensus.api.decoding.decoders import Decoders
 from factcensus.api.http.metrics import Metrics
-from factcensus.api.http.parameters import NamedRoute, require_json
+from factcensus.api.http.routes import DirectRoute, NamedRoute, require_json
 from factcensus.api.jobs.remote import Jobs
 from factcensus.api.serving.cache import AnswerCache
 from factcensus.api.serving.catalog import Catalog, unknown_index
@@ -21,13 +21,13 @@ from factcensus.api.workers.peers import Peers
 from factcensus.indexer import CountIndex
 
 
-def new_router(tag: str, *, include_in_schema: bool = True) -> APIRouter:
+def new_router(tag: str, *, include_in_schema: bool = True, route_class: type[DirectRoute] = NamedRoute) -> APIRouter:
     """Return a group of routes that refuse unknown parameters; each operation is named after its function."""
     return APIRouter(
         tags=[tag],
         include_in_schema=include_in_schema,
         generate_unique_id_function=lambda route: route.name,
-        route_class=NamedRoute,
+        route_class=route_class,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 
-from starlette.datastructures import Headers
+from starlette.types import Scope
 
 from factcensus.api.http.problems import Problem
 
@@ -15,14 +15,15 @@ MOST_MEMBERS = 1000
 _WITH_GZIP_HEADER = 31
 
 
-def body_encoding(headers: Headers) -> str:
+def body_encoding(scope: Scope) -> str:
     """Return ``gzip``, or an empty string for a body without an encoding.
 
     Raises:
         Problem: ``unsupported-encoding``; its ``Accept-Encoding`` names the supported encoding (RFC 9110, section
             15.5.16).
     """
-    codings = [coding.strip().lower() for value in headers.getlist("content-encoding") for coding in value.split(",")]
+    given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"content-encoding"]
+    codings = [coding.strip().lower() for value in given for coding in value.split(",")]
     codings = [coding for coding in codings if coding not in ("", "identity")]
     if not codings:
         return ""

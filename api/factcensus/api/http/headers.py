@@ -1,4 +1,4 @@
-"""The check for requests whose headers two programs could read differently.
+"""Reading request headers, and the check for those that two programs could read differently.
 
 A proxy in front of the service may take the first of two values where the service takes the last one. Such differences
 are how requests are smuggled past a proxy, so these requests are refused.
@@ -33,7 +33,7 @@ class UnambiguousHeaders:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on or refuse one request."""
-        detail = _ambiguity(Counter(name for name, _ in scope["headers"])) if scope["type"] == "http" else None
+        detail = _ambiguity([name for name, _ in scope["headers"]]) if scope["type"] == "http" else None
         if detail is None:
             await self.app(scope, receive, send)
             return
@@ -43,8 +43,27 @@ class UnambiguousHeaders:
         await refused(scope, receive, send)
 
 
-def _ambiguity(times: Counter[bytes]) -> str | None:
+def header_of(scope: Scope, name: bytes) -> str | None:
+    """Return the first value of a request header, or None without one.
+
+    ``Headers`` of the framework takes several times as long.
+
+    Args:
+        scope: The request.
+        name: The name in lower case.
+    """
+    for given, value in scope["headers"]:
+        if given == name:
+            text: str = value.decode("latin-1")
+            return text
+    return None
+
+
+def _ambiguity(names: list[bytes]) -> str | None:
     """Return a description of the ambiguity, or None."""
+    if len(set(names)) == len(names) and not (b"content-length" in names and b"transfer-encoding" in names):
+        return None
+    times = Counter(names)
     for name in SINGLE:
         if times[name] > 1:
             shown = name.decode().title()

@@ -10,10 +10,10 @@ import asyncio
 from time import monotonic
 
 from fastapi import Request
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from factcensus.api.http.gzip_bodies import Gunzip, body_encoding
+from factcensus.api.http.headers import header_of
 from factcensus.api.http.problems import Problem, problem_response
 from factcensus.api.settings import Limits
 from factcensus.api.workers.tally import BODY_BYTES, REQUESTS, Tally, column_of_address
@@ -41,7 +41,7 @@ class Intake:
         slot = _Slot(self._slots, needed=scope["path"] not in ALWAYS_ANSWERED)
         body: _Body | None = None
         try:
-            if scope["method"] != "GET" and _has_body(Headers(scope=scope)):
+            if scope["method"] != "GET" and _has_body(scope):
                 body = _Body(scope, receive, self._limits, self._budget, slot)
                 receive = body.receive
             else:
@@ -137,12 +137,11 @@ class _Body:
         self._next, self._limits, self._budget, self._slot = receive, limits, budget, slot
         self._client = str((scope.get("client") or ("unknown", 0))[0])
         self._most, self._variable = _limit_of(scope["path"], limits)
-        headers = Headers(scope=scope)
-        announced = headers.get("content-length", "")
+        announced = header_of(scope, b"content-length") or ""
         if announced.isdecimal() and int(announced[:18]) > self._most:  # 19 digits would be an exabyte
             raise self._too_large()
         self._gunzip: Gunzip | None = None
-        if body_encoding(headers) == "gzip":
+        if body_encoding(scope) == "gzip":
             self._gunzip = Gunzip()
             # The application gets the decoded body, whose length is unknown.
             of_the_encoded = (b"content-encoding", b"content-length")
@@ -230,8 +229,8 @@ class _Body:
         )
 
 
-def _has_body(headers: Headers) -> bool:
-    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+def _has_body(scope: Scope) -> bool:
+    return header_of(scope, b"content-length") not in (None, "0") or header_of(scope, b"transfer-encoding") is not None
 
 
 def _limit_of(path: str, limits: Limits) -> tuple[int, str]:

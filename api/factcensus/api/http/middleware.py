@@ -11,10 +11,11 @@ import re
 import time
 
 from fastapi import Request
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from factcensus.api.http.headers import header_of
 from factcensus.api.http.metrics import Metrics
 from factcensus.api.http.problems import internal_error
 
@@ -47,7 +48,7 @@ class Observation:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
+        given = header_of(scope, b"x-request-id") or ""
         request_id = given if REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         method = scope["method"]
         # HEAD is processed like GET; the server omits the body.

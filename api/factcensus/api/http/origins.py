@@ -16,10 +16,10 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 from fastapi import Request
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from factcensus.api.http.access import OPEN_ROUTES, is_loopback
+from factcensus.api.http.headers import header_of
 from factcensus.api.http.negotiation import media_type_of
 from factcensus.api.http.problems import Problem, problem_response
 from factcensus.api.settings import Settings
@@ -80,7 +80,7 @@ class AllowedHosts:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on or refuse one request."""
         if scope["type"] == "http" and scope["path"] not in OPEN_ROUTES:
-            host, _ = host_and_port(Headers(scope=scope).get("host", ""))
+            host, _ = host_and_port(header_of(scope, b"host") or "")
             if not (is_loopback_name(host) or matches(host, self._names)):
                 detail = (
                     f"the host name {host[:100]!r} is not accepted; use an address of this machine, or add the name "
@@ -128,7 +128,7 @@ def refuse_other_sites(request: Request, settings: Settings) -> None:
     Raises:
         Problem: ``forbidden``.
     """
-    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    site, origin = header_of(request.scope, b"sec-fetch-site"), header_of(request.scope, b"origin")
     if site in (None, "same-origin", "none") and (origin is None or _is_own(origin, request, settings)):
         return
     may_script = "*" in settings.cors_origins or origin in settings.cors_origins

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
@@ -24,6 +24,7 @@ from factcensus.api.dependencies import (
     new_router,
 )
 from factcensus.api.http.problems import Problem
+from factcensus.api.http.routes import DirectRoute
 from factcensus.api.infini_gram.engines import Models
 from factcensus.api.infini_gram.queries import Question, answer
 from factcensus.api.infini_gram.replication import NotebookSettings, count_as_notebook
@@ -43,7 +44,7 @@ from factcensus.indexer.errors import (
 
 router = new_router("infini-gram")
 #: `POST /` ignores the query string, like the public API.
-wire = APIRouter(tags=["infini-gram"], generate_unique_id_function=lambda route: route.name)
+wire = new_router("infini-gram", route_class=DirectRoute)
 log = logging.getLogger("factcensus.api")
 
 
