@@ -151,7 +151,7 @@ def test_a_cached_response_is_counted_once(index_folder: Path, monkeypatch: pyte
 
 def test_the_cache_keeps_its_size_and_drops_the_least_recently_used(index: CountIndex) -> None:
     cache = AnswerCache(6400, Metrics())
-    keys = [cache.key(index, number) for number in range(100)]
+    keys = [cache.key(index, str(number)) for number in range(100)]
     for number, key in enumerate(keys):
         cache.put(key, b"x" * 120)
         assert cache.get(keys[0]) is not None or number >= 20

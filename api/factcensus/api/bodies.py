@@ -67,7 +67,8 @@ WindowText = Annotated[Window, BeforeValidator(as_number)]
 class Body(BaseModel):
     """Base class of the bodies: no unknown fields, no numbers as strings."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    # Different filters are different texts in the cache, so not-a-number must not become null there.
+    model_config = ConfigDict(extra="forbid", strict=True, ser_json_inf_nan="constants")
 
     @model_validator(mode="before")
     @classmethod

@@ -36,8 +36,8 @@ def listen(host: str, port: int) -> Listener:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = Listener(fileno=socket.create_server(address[:2], family=family).detach())
-        # Connections inherit it. A response is sent in two pieces, headers and body. Without this option, the body
-        # waits about 40 ms until the client's kernel acknowledges the headers.
+        # Connections inherit it. A long response is sent in several pieces. Without this option, each piece waits
+        # about 40 ms until the client's kernel acknowledges the one before.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listener
     except OSError as error:

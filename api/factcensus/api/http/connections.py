@@ -24,6 +24,8 @@ import uvicorn
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from factcensus.api.http.intake import BODY
+
 log = logging.getLogger("factcensus.api.http.connections")
 Reason = Literal["evicted", "too-slow", "refused"]
 #: File descriptors reserved for other uses: index files, jobs, uploads, connections not counted yet.
@@ -40,6 +42,10 @@ PATIENCE_S = 60.0
 MOST_HEAD_BYTES = 65_536
 #: Requests that a client may send before it has the response to an earlier one.
 MOST_AHEAD = 256
+#: Bytes of the beginning of a body that are copied to be sent together with the headers.
+MOST_JOINED_BYTES = 65_536
+#: The response to ``Expect: 100-continue``, which precedes the actual one.
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -143,6 +149,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_bytes: int | None = 0
         #: The request being answered; ``cycle`` is the last one received, which may wait for this one.
         self._answered: RequestResponseCycle | None = None
+        self._output = _Output(transport)
         self.address = str((transport.get_extra_info("peername") or ("unknown",))[0])
         self.config.connections.open.add(self)
 
@@ -190,7 +197,14 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answered = cycle
+        self._output.begin()
+        cycle.transport = self._output
+        cycle.scope["extensions"] = {BODY: {"has_arrived": self._has_body}}
         super()._start_asgi_task(cycle, app)
+
+    def _has_body(self) -> bool:
+        """Return whether the whole body of the request that is being answered has arrived."""
+        return self._answered is not None and not self._answered.more_body
 
     def send_400_response(self, msg: str) -> None:
         """Refuse invalid HTTP; earlier requests without a response on this connection are cancelled."""
@@ -211,6 +225,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Start to wait for the next request."""
+        self._output.flush()
         self.waiting_since = monotonic()
         self._heard = False
         super().on_response_complete()
@@ -245,6 +260,53 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._heard:
             self.transport.write(_TOO_SLOW)
         self.transport.close()
+
+
+class _Output(asyncio.Transport):
+    """The output of a connection, which sends the headers of a response together with the beginning of its body.
+
+    Sending is one of the most expensive steps of a short response, and the server would send the two separately.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        #: The headers of a response, until they are sent.
+        self._headers: bytes | None = None
+        #: Whether the next data are the headers of a response.
+        self._before = True
+
+    def begin(self) -> None:
+        """Expect the headers of a response."""
+        self._before = True
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send the data, or keep them if they are headers."""
+        if self._before:
+            if data == CONTINUE:
+                self._transport.write(data)
+            else:
+                self._headers, self._before = bytes(data), False
+        elif self._headers is not None and len(data) <= MOST_JOINED_BYTES:
+            headers, self._headers = self._headers, None
+            self._transport.write(headers + data)
+        else:
+            self.flush()
+            self._transport.write(data)
+
+    def flush(self) -> None:
+        """Send headers that are not followed by a body."""
+        if self._headers is not None:
+            headers, self._headers = self._headers, None
+            self._transport.write(headers)
+
+    def close(self) -> None:
+        """Send the rest, and close the connection."""
+        self.flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Return whether the connection is being closed."""
+        return self._transport.is_closing()
 
 
 class Listener(socket.socket):

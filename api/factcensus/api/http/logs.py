@@ -86,6 +86,9 @@ def set_up(level: str, format: str, worker: int | None = None) -> None:
         JsonLines(worker) if format == "json" else logging.Formatter(f"%(asctime)s %(levelname)s{number} %(message)s")
     )
     handler.addFilter(Bounded())
+    # No format here has the place in the code, the thread or the process, and finding them takes a fifth of an entry.
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.basicConfig(level=level.upper(), handlers=[handler])
     # Of the messages of the server itself, only warnings and errors are useful.
     logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.getLogger().level))

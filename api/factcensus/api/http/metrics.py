@@ -83,7 +83,11 @@ class Metrics:
         )
         #: Cached by route, method and status, because looking them up by labels is slower than counting.
         self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-        self.in_flight = self._gauge("factcensus_http_requests_in_flight", "Requests being answered.")
+        #: Requests being answered by this worker.
+        self.in_flight = 0
+        self.follow(
+            self._gauge("factcensus_http_requests_in_flight", "Requests being answered."), lambda: self.in_flight
+        )
         self.indexes_open = self._gauge("factcensus_indexes_open", "Open indexes.", over_workers="livemin")
         self.facts_counted = Counter(
             "factcensus_facts_counted", "Facts counted by facts:count and jobs.", registry=self.registry

@@ -58,8 +58,8 @@ async def count(request: Request, index: OpenIndex, body: CountBody) -> Response
         return answer.as_json()
 
     forms = None if body.by or body.filter or body.verbatim else partial(_forms, index, body.text)
-    question = body.model_dump(mode="json")
-    return await cached(request, index, limits.deadline_seconds, counted, "count", question, forms=forms)
+    question = f"count {body.model_dump_json()}"
+    return await cached(request, index, limits.deadline_seconds, counted, question, forms=forms)
 
 
 @router.get(
@@ -114,8 +114,8 @@ async def cooccurrence(request: Request, index: OpenIndex, body: CooccurrenceBod
         return answer.as_json()
 
     forms = None if body.by or body.filter else partial(_forms, index, subject, object_)
-    question = body.model_dump(mode="json")
-    return await cached(request, index, limits.deadline_seconds, counted, "cooccurrence", question, forms=forms)
+    question = f"cooccurrence {body.model_dump_json()}"
+    return await cached(request, index, limits.deadline_seconds, counted, question, forms=forms)
 
 
 def _forms(index: CountIndex, *asked: str | Entity) -> list[tuple[int, ...]]:

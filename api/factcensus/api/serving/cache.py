@@ -6,9 +6,7 @@ The key contains the digest of the index, so a response never outlives the conte
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
-from typing import Any
 
 from cachetools import LRUCache
 
@@ -34,13 +32,13 @@ class AnswerCache:
         self._lock = threading.Lock()
         metrics.follow(metrics.cache_bytes, lambda: float(self._answers.currsize))
 
-    def key(self, index: CountIndex, *question: Any) -> bytes | None:
+    def key(self, index: CountIndex, question: str) -> bytes | None:
         """Return the key of a query on an index; None if its response cannot be cached."""
         if index.digest is None:
             return None
         # The name is included because one content may be served under two names, and the response contains the name.
-        asked = json.dumps([index.name, index.digest, index.analyzer.label, *question])  # orjson refuses large numbers
-        return hashlib.sha256(asked.encode()).digest()
+        asked = f"{index.name}\0{index.digest}\0{index.analyzer.label}\0{question}"
+        return hashlib.sha256(asked.encode("utf-8", "surrogatepass")).digest()
 
     def get(self, key: bytes | None) -> bytes | None:
         """Return the response of a key, or None."""

@@ -43,12 +43,14 @@ async def cached(
     index: CountIndex,
     deadline_s: float,
     count: Callable[[Deadline], dict[str, Any]],
-    *question: Any,
+    question: str,
+    *,
     forms: Callable[[], Sequence[Sequence[int]]] | None = None,
 ) -> Response:
     """Return the response to a query as JSON, from the cache or by calling ``count`` with a timeout.
 
     Args:
+        question: The query; equal texts have equal answers.
         forms: Returns the token sequences to look up, if the time depends only on their occurrences.
 
     Raises:
@@ -56,7 +58,7 @@ async def cached(
     """
     service = request.app.state.service
     cache: AnswerCache = service.cache
-    key = cache.key(index, *question)
+    key = cache.key(index, question)
     answer = cache.get(key)
     if answer is None:
         counted = None if forms is None else service.short_counts.answer(index, forms, count)
