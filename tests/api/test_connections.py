@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
@@ -11,11 +12,13 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from loopback import serving, until
 from test_serve_command import started
+from uvicorn.server import ServerState
 
 from factcensus.api.http import connections
 from factcensus.api.http.logs import Bounded
@@ -289,3 +292,63 @@ def test_too_many_requests_sent_ahead_close_the_connection(http: httpx.Client) -
         answer = closed(connection, 10)
         assert answer is not None
         assert answer.count(b"HTTP/1.1 200") < 2000
+
+
+class Written(asyncio.Transport):
+    """A connection that records each write."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1)})
+        self.pieces: list[bytes] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.pieces.append(bytes(data))
+
+    def close(self) -> None:
+        self.pieces.append(b"closed")
+
+    def is_closing(self) -> bool:
+        return self.pieces[-1:] == [b"closed"]
+
+
+async def answer(scope: Any, receive: Any, send: Any) -> None:
+    """Answer with as many bytes as the path says, or in chunks."""
+    await receive()
+    size = int(scope["path"][1:] or 0)
+    headers = [(b"content-length", b"%d" % size)] if size else []
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    if not size:
+        await send({"type": "http.response.body", "body": b"a", "more_body": True})
+    await send({"type": "http.response.body", "body": b"b" * size})
+
+
+@pytest.mark.parametrize(
+    ("request_line", "pieces"),
+    [
+        (b"GET /3", [b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nbbb"]),
+        (b"HEAD /3", [b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n"]),
+        (b"GET /70000", [b"HTTP/1.1 200 OK\r\ncontent-length: 70000\r\n\r\n", b"b" * 70_000]),
+        (b"GET /", [b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n", b"0\r\n\r\n"]),
+    ],
+    ids=["short", "without body", "long", "chunks"],
+)
+@pytest.mark.parametrize("more", [b"", b"Expect: 100-continue\r\nContent-Length: 1\r\n"], ids=["", "expect"])
+def test_headers_and_a_short_body_are_sent_together(request_line: bytes, pieces: list[bytes], more: bytes) -> None:
+    async def asked() -> list[bytes]:
+        config = connections.GuardedConfig(answer, connections.Connections(9, 60.0), log_config=None)
+        config.load()
+        connection = connections.GuardedProtocol(config, ServerState(), {})
+        transport = Written()
+        connection.connection_made(transport)
+        for _ in range(2):  # the second request has the same connection
+            connection.data_received(request_line + b" HTTP/1.1\r\nHost: localhost\r\n" + more + b"\r\n")
+            if more:
+                await asyncio.sleep(0)
+                assert transport.pieces.pop() == connections.CONTINUE
+                connection.data_received(b"x")
+            while not connection.cycle.response_complete:
+                await asyncio.sleep(0)
+        connection.timeout_keep_alive_task.cancel()
+        return transport.pieces
+
+    assert asyncio.run(asked()) == pieces * 2
