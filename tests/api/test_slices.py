@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -314,3 +315,27 @@ def test_examples_come_from_the_slices_and_count_in_all_of_them(
     refused = services[1].get("/v1/indexes/whole/complete", params={"text": "Par"})
     assert refused.status_code == 422
     assert "in slices" in refused.json()["detail"]
+
+
+def test_field_that_a_slice_does_not_have_is_empty_there(tmp_path: Path) -> None:
+    rows = [{"id": f"d{n}", "text": "Paris and Curie", **({"lang": "fr"} if n < 9 else {})} for n in range(40)]
+    (tmp_path / "c.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    build_index(tmp_path / "c.jsonl", tmp_path / "whole", shard_tokens=60, jobs=1, keep_text=True)
+    with ExitStack() as held:
+        places = slices_in(tmp_path / "whole", [1], tmp_path / "two")
+        urls = [held.enter_context(serving(Settings(indexes=(place,)))) for place in places]
+        one = held.enter_context(
+            httpx.Client(base_url=held.enter_context(serving(Settings(indexes=(tmp_path / "whole",)))))
+        )
+        far = Settings(remote=(f"whole={','.join(urls)}",))
+        both = held.enter_context(httpx.Client(base_url=held.enter_context(serving(far)), timeout=30))
+        pair = {"subject": {"name": "Paris"}, "object": {"name": "Curie"}}
+        for route, body in (("count", {"text": "Paris"}), ("cooccurrence", pair), ("documents", {"text": "Paris"})):
+            for by in ("lang", "year:lang"):
+                asked = body | {"by": by} | ({"limit": 100} if route == "documents" else {})
+                wanted, found = (each.post(f"/v1/indexes/whole/{route}", json=asked) for each in (one, both))
+                assert (found.status_code, wanted.status_code) == (200, 200)
+                assert found.json() == wanted.json()
+        refused = both.post("/v1/indexes/whole/count", json={"text": "Paris", "filter": {"lang": "fr"}})
+        assert refused.status_code == 422
+        assert re.search(r"the slice at .* has no document with a field of the filter .*lang", refused.json()["detail"])

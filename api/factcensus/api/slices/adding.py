@@ -14,8 +14,11 @@ from factcensus.indexer.answers import (
     CooccurrenceAnswer,
     CooccurrenceCounts,
     CountAnswer,
+    DocumentsAnswer,
     EntityCounts,
+    GroupCounts,
     IndexInfo,
+    MentionCounts,
     SourceSize,
     TextCounts,
 )
@@ -34,6 +37,16 @@ def add_groups(
         for name, counts in each.items():
             found[name] = add(found[name], counts) if name in found else counts
     return dict(sorted(found.items()))
+
+
+def counts_of(answer: CountAnswer | CooccurrenceAnswer | DocumentsAnswer) -> TextCounts | GroupCounts | int:
+    """Return the counts of an answer as those of one group."""
+    if isinstance(answer, DocumentsAnswer):
+        return answer.total
+    if isinstance(answer, CountAnswer):
+        return TextCounts(answer.occurrences, answer.documents)
+    subject, object_ = (MentionCounts(each.mentions, each.documents) for each in (answer.subject, answer.object))
+    return GroupCounts(subject, object_, answer.cooccurrence)
 
 
 def add_counts(name: str, answers: Sequence[CountAnswer]) -> CountAnswer:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar, cast
 
 import pyarrow as pa
 
@@ -16,7 +16,14 @@ from factcensus.api.client import Client
 from factcensus.api.client.replies import answer_of
 from factcensus.api.cursors import Cursors
 from factcensus.api.errors import RejectedError, ServiceError, SliceError, UnreachableError
-from factcensus.api.slices.adding import add_cooccurrences, add_counts, add_groups, add_infos, add_tables
+from factcensus.api.slices.adding import (
+    add_cooccurrences,
+    add_counts,
+    add_groups,
+    add_infos,
+    add_tables,
+    counts_of,
+)
 from factcensus.indexer import CountIndex, Deadline, Entity
 from factcensus.indexer.analyzers import Analyzer, get_analyzer
 from factcensus.indexer.answers import (
@@ -209,7 +216,7 @@ class SlicedIndex(CountIndex):
             filter=_filter_of(query.get("scope", EVERY_DOCUMENT)),
         )
 
-        def page(number: int, begin: int, most: int) -> DocumentsAnswer:
+        def page(number: int, begin: int, most: int) -> DocumentsAnswer | _Refused[DocumentsAnswer]:
             part = self.slices[number]
             cursor = Cursors(part.info.digest, [part.info.digest], body).cursor(begin) if begin else None
             asked = body.model_copy(update={"limit": most, "cursor": cursor}).model_dump(mode="json", exclude_none=True)
@@ -217,13 +224,14 @@ class SlicedIndex(CountIndex):
 
         # First the totals of all slices; a page of one document is the smallest.
         places = [(n, position, limit) if n == chosen else (n, 0, 1) for n in range(len(self.slices))]
-        first = self._each(places, lambda place: page(*place), deadline)
+        first = _with_groups(self.slices, self._each(places, lambda place: page(*place), deadline))
         begins = {n: (position if n == chosen else 0) for n in range(chosen, len(self.slices))}
         taken = _taken(limit, {n: first[n].total - begin for n, begin in begins.items()})
         more = [(n, 0, most) for n, most in taken.items() if n != chosen and most > 1]
-        pages = dict(enumerate(first)) | dict(
-            zip([n for n, *_ in more], self._each(more, lambda place: page(*place), deadline), strict=True)
-        )
+        others = self._each(more, lambda place: page(*place), deadline)
+        pages = dict(enumerate(first))
+        for (number, *_), found in zip(more, others, strict=True):
+            pages[number] = found.grouped(self.slices[number]) if isinstance(found, _Refused) else found
         self._check_generation(deadline)
         documents: list[FoundDocument] = [each for n, most in taken.items() for each in pages[n].documents[:most]]
         following = next((n for n, begin in begins.items() if begin + taken.get(n, 0) < first[n].total), None)
@@ -264,12 +272,29 @@ class SlicedIndex(CountIndex):
     ) -> list[Answer]:
         answers = self._each(self.slices, lambda part: self._asked(part, route, body, read, deadline), deadline)
         self._check_generation(deadline)
-        return answers
+        return _with_groups(self.slices, answers)
 
     def _asked(
         self, part: Slice, route: str, body: dict[str, Any], read: Callable[[Any], Answer], deadline: Deadline | None
-    ) -> Answer:
-        return answer_of(part.client.ask(part.name, route, body, timeout_s=_seconds(deadline)), read)
+    ) -> Answer | _Refused[Answer]:
+        """Ask one slice. If it does not know a field, it may still count without groups."""
+
+        def ask(body: dict[str, Any]) -> Answer:
+            return answer_of(part.client.ask(part.name, route, body, timeout_s=_seconds(deadline)), read)
+
+        try:
+            return ask(body)
+        except RejectedError as error:
+            if not error.type.endswith(":unknown-name"):
+                raise
+            refused = _Refused[Answer](error.detail, body.get("by"))
+        if refused.by is not None:
+            try:
+                refused.ungrouped = ask(body | {"by": None})
+            except RejectedError as error:
+                if not error.type.endswith(":unknown-name"):
+                    raise
+        return refused
 
     def _check_generation(self, deadline: Deadline | None) -> None:
         """Check after a query that the slices are still those that were opened.
@@ -294,6 +319,49 @@ class SlicedIndex(CountIndex):
         finally:
             for future in waiting:
                 future.cancel()
+
+
+@dataclass
+class _Refused(Generic[Answer]):
+    """The answer of a slice that does not know a field.
+
+    Attributes:
+        detail: Its error.
+        by: The column by which the query forms groups.
+        ungrouped: Its answer without groups, if that column is the unknown field.
+    """
+
+    detail: str
+    by: str | None
+    ungrouped: Answer | None = None
+
+    def grouped(self, part: Slice) -> Answer:
+        """Return the answer with all documents in the group of those without a value, as in the whole index.
+
+        Raises:
+            InputError: There is no answer.
+        """
+        if self.ungrouped is None:
+            raise InputError(
+                f"the slice at {part.shown} has no document with a field of the filter ({self.detail}), so the counts "
+                "of the slices cannot be added; leave the field out"
+            )
+        answer: Any = self.ungrouped
+        return cast(Answer, replace(answer, by=self.by, groups={"": counts_of(answer)}))
+
+
+def _with_groups(parts: Sequence[Slice], answers: Sequence[Answer | _Refused[Answer]]) -> list[Answer]:
+    """Return the answers of slices, some of which may have no document with a field.
+
+    Raises:
+        UnknownNameError: None of them has.
+        InputError: Some have not, and the field is in the filter.
+    """
+    refused = [answer for answer in answers if isinstance(answer, _Refused)]
+    if refused and len(refused) == len(answers):
+        raise UnknownNameError(refused[0].detail)
+    pairs = zip(parts, answers, strict=True)
+    return [answer.grouped(part) if isinstance(answer, _Refused) else answer for part, answer in pairs]
 
 
 def _close(pool: ThreadPoolExecutor, slices: Sequence[Slice]) -> None:
