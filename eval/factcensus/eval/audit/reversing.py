@@ -54,7 +54,7 @@ def reversed_questions(facts: pa.Table, examples: pa.Table | None) -> list[Backw
     if not any(row.get("reversed") for row in rows):
         return []
     found = []
-    for question in questions_of(facts, paraphrases=0, forms=("question", "cloze", REVERSED)):
+    for question in questions_of(facts, paraphrases=1, forms=("question", "cloze", "paraphrase", REVERSED)):
         fact = rows[question.row]
         if question.form != REVERSED or _suggests(question.prompt, names_of(fact)):
             continue
