@@ -3,9 +3,10 @@
 The table is a tree. A row has the number of the row of the n-gram without its last token plus one (0 for single
 tokens), the code of the last token, and four counts as in :mod:`frequent`. Rows are sorted by the first two columns.
 
-It is made level by level. An n-gram can only be frequent if its first and last n - 1 tokens are. The n-grams that pass
-this test are counted twice: first in a small table by a hash of the n-gram, which excludes almost all rare ones, and
-then exactly.
+It is made level by level. An n-gram can only be frequent if its first and last n - 1 tokens are, so each level has a
+list of the positions of its frequent n-grams, and the next one looks only at those that follow each other in it. They
+are brought together by their first n - 1 tokens, and counted there. The time is linear in the length of the lists for
+any text.
 """
 
 from __future__ import annotations
@@ -18,9 +19,6 @@ import numpy.typing as npt
 from factcensus.indexer.arrays import Array
 from factcensus.indexer.kernels.compiled import compiled
 
-#: Number of tokens per slot of the hash table that excludes rare n-grams, and its maximum number of slots.
-_TOKENS_PER_SLOT, _MOST_SLOTS = 16, 1 << 24
-
 
 def count_frequent_codes(
     codes: npt.NDArray[np.uint32],
@@ -31,10 +29,10 @@ def count_frequent_codes(
     least: int,
     longest: int,
 ) -> npt.NDArray[np.uint32]:
-    """Return the table of one shard; it takes 4 bytes of memory per token.
+    """Return the table of one shard; it takes 16 bytes of memory per token, with ``codes``.
 
     Args:
-        codes: The text of the shard.
+        codes: The text of the shard; overwritten.
         starts: int64 (documents,): the position of the separator of each document.
         separator: The code of the separator.
         living: bool (documents,), False for deleted documents; None if there are none.
@@ -47,126 +45,121 @@ def count_frequent_codes(
     """
     everything = np.zeros(0, np.bool_)
     masks = (everything if living is None else living, everything if distinct is None else distinct)
-    counts = np.bincount(codes, minlength=separator + 1)
-    counts[separator] = 0
-    chosen = np.flatnonzero(counts > least)
-    row_of = np.zeros(len(counts), np.uint32)
-    row_of[chosen] = np.arange(1, len(chosen) + 1)
-    rows = [np.column_stack([np.zeros(len(chosen), np.int64), chosen])]
-    grams = row_of[codes]
-    counted = [_count_level(grams, starts, *masks, 0, len(chosen))]
-    total = len(chosen)
-    for length in range(2, longest + 1):
-        keys = _frequent_keys(codes, grams, length, least)
-        if not len(keys):
+    occurrences = np.zeros(int(codes.max()) + 1, np.int64)
+    _count_codes(codes, occurrences)
+    occurrences[separator] = 0
+    last_tokens = np.flatnonzero(occurrences > least)
+    rows, positions = codes, np.arange(len(codes), dtype=np.uint32)
+    number_of = np.zeros(len(occurrences), np.uint32)
+    number_of[last_tokens] = np.arange(1, len(last_tokens) + 1)
+    counts, size = _keep(rows, positions, number_of, starts, *masks, len(last_tokens))
+    levels = [np.column_stack([np.zeros(len(last_tokens), np.int64), last_tokens, counts])]
+    before = 0
+    for _ in range(2, longest + 1):
+        pairs = _join(rows[:size], positions[:size], len(last_tokens), least)
+        if not len(pairs):
             break
-        _next_level(codes, grams, length, keys, total)
-        counted.append(_count_level(grams, starts, *masks, total, len(keys)))
-        rows.append(np.column_stack([keys >> np.uint64(32), keys & np.uint64(0xFFFFFFFF)]).astype(np.int64))
-        total += len(keys)
-    return np.concatenate([np.column_stack(each) for each in zip(rows, counted, strict=True)]).astype(np.uint32)
+        order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+        number_of = np.zeros(len(pairs) + 1, np.uint32)
+        number_of[order + 1] = np.arange(1, len(pairs) + 1)
+        parents, last_tokens = pairs[order, 0] + before, last_tokens[pairs[order, 1] - 1]
+        before += len(levels[-1])
+        counts, size = _keep(rows[:size], positions[:size], number_of, starts, *masks, len(pairs))
+        levels.append(np.column_stack([parents, last_tokens, counts]))
+    return np.concatenate(levels).astype(np.uint32)
 
 
 @compiled()
-def _count_level(grams: Array, starts: Array, living: Array, distinct: Array, first: Any, rows: Any) -> Array:
-    """Return the four counts of the rows from ``first`` on, int64 (rows, 4)."""
-    counts = np.zeros((rows, 4), np.int64)
-    last, last_distinct = np.full(rows, -1, np.int64), np.full(rows, -1, np.int64)
-    for document in range(starts.size):
-        if living.size and not living[document]:
+def _count_codes(codes: Array, occurrences: Array) -> None:
+    for position in range(codes.size):
+        occurrences[codes[position]] += 1
+
+
+@compiled()
+def _keep(
+    rows: Array, positions: Array, number_of: Array, starts: Array, living: Array, distinct: Array, numbers: Any
+) -> tuple[Array, Any]:
+    """Renumber the n-grams of a level, remove those with the number 0 from the list, and count the others.
+
+    Args:
+        rows: The n-gram at each position; overwritten.
+        positions: These positions, in order; overwritten.
+        number_of: The new number of each n-gram; 0 for none.
+        starts, living, distinct: As in :func:`count_frequent_codes`.
+        numbers: The largest new number.
+
+    Returns:
+        The four counts of each number from 1 on, int64 (numbers, 4), and the new length of the list.
+    """
+    counts, last = np.zeros((numbers, 4), np.int64), np.full(numbers + 1, -1, np.int64)
+    size, document, end = 0, np.int64(-1), np.int64(0)
+    counted = kept = np.int64(0)
+    for i in range(rows.size):
+        number = number_of[rows[i]]
+        if number == 0:
             continue
-        kept = distinct.size == 0 or distinct[document]
-        end = starts[document + 1] if document + 1 < starts.size else grams.size
-        for position in range(starts[document] + 1, end):
-            row = np.int64(grams[position]) - 1 - first
-            if row < 0:
-                continue
-            counts[row, 0] += 1
-            if last[row] != document:
-                last[row] = document
-                counts[row, 1] += 1
-            if kept:
-                counts[row, 2] += 1
-                if last_distinct[row] != document:
-                    last_distinct[row] = document
-                    counts[row, 3] += 1
-    return counts
-
-
-@compiled(inline="always")
-def _key(codes: Any, grams: Any, length: Any, position: Any) -> Any:
-    """Return the row of the n-gram without its last token plus one, and the code of the last token, as one integer."""
-    return np.uint64(grams[position]) << np.uint64(32) | np.uint64(codes[position + length - 1])
-
-
-@compiled(inline="always")
-def _hashed(key: Any) -> Any:
-    return np.int64((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20))
-
-
-@compiled(inline="always")
-def _slot_of(keys: Any, key: Any) -> Any:
-    """Return the slot of a key in a hash table of a power of two slots, in which 0 is free."""
-    slot = _hashed(key) & (keys.size - 1)
-    while keys[slot] != 0 and keys[slot] != key:
-        slot = (slot + 1) & (keys.size - 1)
-    return slot
+        position = np.int64(positions[i])
+        rows[size], positions[size] = number, position
+        size += 1
+        while position >= end:
+            document += 1
+            end = starts[document + 1] if document + 1 < starts.size else np.int64(1) << 32
+            counted = np.int64(living.size == 0 or living[document])
+            kept = np.int64(counted and (distinct.size == 0 or distinct[document]))
+        first = np.int64(last[number] != document)
+        last[number] = document
+        counts[number - 1, 0] += counted
+        counts[number - 1, 1] += counted & first
+        counts[number - 1, 2] += kept
+        counts[number - 1, 3] += kept & first
+    return counts, size
 
 
 @compiled()
-def _count_hashes(codes: Array, grams: Array, length: Any, seen: Array) -> None:
-    for position in range(grams.size - length + 1):
-        if grams[position] and grams[position + 1]:
-            seen[_hashed(_key(codes, grams, length, position)) & (seen.size - 1)] += np.uint32(1)
+def _join(rows: Array, positions: Array, numbers: Any, least: Any) -> Array:
+    """Find the frequent n-grams of the next level: pairs of n-grams at adjacent positions.
 
+    Args:
+        rows: The n-gram at each position, from 1 on; replaced by that of the next level, 0 for none.
+        positions: These positions, in order.
+        numbers: The largest n-gram.
+        least: Pairs that occur more often are frequent.
 
-@compiled()
-def _count_keys(codes: Array, grams: Array, length: Any, seen: Array, least: Any) -> tuple[Array, Array]:
-    """Return a hash table of the n-grams that may be frequent: their keys and counts."""
-    keys, counts = np.zeros(1 << 12, np.uint64), np.zeros(1 << 12, np.int64)
-    used = 0
-    for position in range(grams.size - length + 1):
-        if not (grams[position] and grams[position + 1]):
-            continue
-        key = _key(codes, grams, length, position)
-        if seen[_hashed(key) & (seen.size - 1)] <= least:
-            continue
-        slot = _slot_of(keys, key)
-        if keys[slot] == 0:
-            keys[slot] = key
-            used += 1
-        counts[slot] += 1
-        if 2 * used > keys.size:
-            more, more_counts = np.zeros(2 * keys.size, np.uint64), np.zeros(2 * keys.size, np.int64)
-            for old in range(keys.size):
-                if keys[old] != 0:
-                    slot = _slot_of(more, keys[old])
-                    more[slot], more_counts[slot] = keys[old], counts[old]
-            keys, counts = more, more_counts
-    return keys, counts
-
-
-def _frequent_keys(codes: Array, grams: Array, length: int, least: int) -> npt.NDArray[np.uint64]:
-    """Return the keys of the frequent n-grams of one length, in order."""
-    slots = 1 << max(10, min(_MOST_SLOTS, len(codes) // _TOKENS_PER_SLOT).bit_length())
-    seen = np.zeros(slots, np.uint32)
-    _count_hashes(codes, grams, length, seen)
-    keys, counts = _count_keys(codes, grams, length, seen, least)
-    return np.sort(keys[counts > least])
-
-
-@compiled()
-def _next_level(codes: Array, grams: Array, length: Any, keys: Array, first: Any) -> None:
-    """Replace the row of the n-gram at each position by that of the n-gram that is one token longer; 0 for none."""
-    slots = 16
-    while slots < 2 * keys.size + 2:
-        slots *= 2
-    table, rows = np.zeros(slots, np.uint64), np.zeros(slots, np.uint32)
-    for i in range(keys.size):
-        slot = _slot_of(table, keys[i])
-        table[slot], rows[slot] = keys[i], first + i + 1
-    for position in range(grams.size):
-        row = np.uint32(0)
-        if position + length <= grams.size and grams[position] and grams[position + 1]:
-            row = rows[_slot_of(table, _key(codes, grams, length, position))]
-        grams[position] = row
+    Returns:
+        int64 (pairs, 2): the two n-grams of each pair of the next level, whose number is its index here plus one.
+    """
+    begins = np.zeros(numbers + 2, np.int64)
+    for i in range(rows.size - 1):
+        begins[rows[i] + 1] += positions[i + 1] - positions[i] == 1
+    for number in range(numbers + 1):
+        begins[number + 1] += begins[number]
+    # The next n-gram and the place in the list of every pair, in the order of the first n-gram.
+    places = np.empty((begins[numbers + 1], 2), np.uint32)
+    for i in range(rows.size - 1):
+        if positions[i + 1] - positions[i] == 1:
+            at = begins[rows[i]]
+            begins[rows[i]] += 1
+            places[at, 0], places[at, 1] = rows[i + 1], i
+    rows[:] = 0
+    pairs = np.empty((places.shape[0] // (least + 1), 2), np.int64)
+    found, begin = 0, np.int64(0)
+    times, number_of = np.zeros(numbers + 1, np.int64), np.zeros(numbers + 1, np.uint32)
+    for first in range(numbers + 1):
+        end = begins[first]  # the scatter moved it from the begin to the end
+        before = found
+        for at in range(begin, end):
+            second = places[at, 0]
+            times[second] += 1
+            if times[second] == least + 1:
+                pairs[found, 0], pairs[found, 1] = first, second
+                found += 1
+                number_of[second] = found
+        for at in range(begin, end):
+            second = places[at, 0]
+            times[second] = 0
+            if found > before:
+                rows[places[at, 1]] = number_of[second]
+        for pair in range(before, found):
+            number_of[pairs[pair, 1]] = 0
+        begin = end
+    return pairs[:found]
