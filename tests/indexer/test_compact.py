@@ -26,7 +26,7 @@ from factcensus.indexer import (
     verify_index,
 )
 from factcensus.indexer.analyzers.words import WordTable
-from factcensus.indexer.building import compact as building
+from factcensus.indexer.building import block_lists
 from factcensus.indexer.building.convert import convert_index
 from factcensus.indexer.errors import DeadlineError, InputError, VerificationError
 from factcensus.indexer.kernels import bits
@@ -138,12 +138,12 @@ def test_front_coded_words_are_found_and_returned(words: set[str], asked: list[s
 @contextmanager
 def paired() -> Iterator[None]:
     """Make pair lists in small shards, as in large ones."""
-    before = building.PAIRED, building.PAIRED_FROM
-    building.PAIRED, building.PAIRED_FROM = 3, 1
+    before = block_lists.PAIRED, block_lists.PAIRED_FROM
+    block_lists.PAIRED, block_lists.PAIRED_FROM = 3, 1
     try:
         yield
     finally:
-        building.PAIRED, building.PAIRED_FROM = before
+        block_lists.PAIRED, block_lists.PAIRED_FROM = before
 
 
 def occurrences(documents: Sequence[Sequence[int]], ngram: Sequence[int]) -> list[int]:
