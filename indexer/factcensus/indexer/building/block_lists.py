@@ -27,8 +27,8 @@ _NONE = 0xFFFFFFFF
 def make_lists(codes: npt.NDArray[np.uint32], occurrences: npt.NDArray[np.uint32], separator: int) -> Lists:
     """Return the lists of a text.
 
-    It takes 4 bytes of memory per token, 4 per pair of frequent codes in a block, and 16 per code that occurs more
-    than once, besides the result.
+    It takes 4 bytes of memory per token, 4 per element of the lists of pairs, and 16 per code that occurs more than
+    once, half of which are free when the lists are written.
 
     Args:
         codes: The text.
@@ -40,10 +40,11 @@ def make_lists(codes: npt.NDArray[np.uint32], occurrences: npt.NDArray[np.uint32
     pairs = np.zeros(frequent * frequent, np.uint32)
     _count_pairs(codes, frequent, pairs)
     repeated = int(np.count_nonzero(occurrences > 1))
-    found = np.empty((repeated, 4), np.uint32)
+    found, last = np.zeros((repeated, 2), np.uint32), np.full((repeated, 2), _NONE, np.uint32)
     code_blocks, pair_blocks = np.empty(len(codes), np.uint32), np.empty(int(pairs.sum()), np.uint32)
-    _collect_blocks(codes, occurrences, separator, frequent, pairs, found, code_blocks, pair_blocks)
-    firsts = np.flatnonzero(np.diff(occurrences, prepend=0))
+    _collect_blocks(codes, occurrences, separator, frequent, pairs, found, last, code_blocks, pair_blocks)
+    del last
+    firsts = np.flatnonzero(np.concatenate([[True], occurrences[1:] < occurrences[:-1]])).astype(np.uint32)
     widths = np.zeros(-(-alphabet // GROUPED), np.int64)
     _fill_widths(occurrences, widths)
     counts_at = np.concatenate([[0], np.cumsum(2 * GROUPED * widths)]).astype(np.int64)
@@ -57,7 +58,7 @@ def make_lists(codes: npt.NDArray[np.uint32], occurrences: npt.NDArray[np.uint32
         words,
         offsets,
         occurrences[firsts],
-        firsts.astype(np.uint32),
+        firsts,
         counts,
         counts_at[:-1].astype(np.uint32),
         pairs,
@@ -89,6 +90,7 @@ def _collect_blocks(
     frequent: Any,
     pairs: Array,
     found: Array,
+    last: Array,
     code_blocks: Array,
     pair_blocks: Array,
 ) -> None:
@@ -98,15 +100,16 @@ def _collect_blocks(
         codes, occurrences, separator: As in :func:`make_lists`.
         frequent: Number of codes whose pairs are collected.
         pairs: Number of blocks of each pair.
-        found: uint32 (repeated, 4): receives the blocks and documents of every code that occurs more than once; its
-            other columns are used for the last block and document. Other codes have one of each.
+        found: uint32 (repeated, 2): receives the blocks and documents of every code that occurs more than once; the
+            others have one of each.
+        last: uint32 (repeated, 2): the last block and document of these codes.
         code_blocks: uint32 (tokens,): receives the blocks of all codes. The part of a code begins after as many
             elements as the codes before have occurrences.
         pair_blocks: uint32: receives the blocks of all pairs.
     """
     begin = np.int64(0)
     for code in range(found.shape[0]):
-        found[code, 0], found[code, 1], found[code, 2], found[code, 3] = begin, 0, _NONE, _NONE
+        found[code, 0] = begin  # for now, the end of its part
         begin += np.int64(occurrences[code])
     once = begin - found.shape[0]  # the place of a code that occurs once is this plus the code
     pair_ends, last_of_pair = np.empty(pairs.size, np.int64), np.full(pairs.size, _NONE, np.uint32)
@@ -120,14 +123,14 @@ def _collect_blocks(
         document += code == separator
         if code >= found.shape[0]:
             code_blocks[once + code] = block
-            continue
-        if found[code, 3] != document:
-            found[code, 3] = document
-            found[code, 1] += np.uint32(1)
-        if found[code, 2] != block:
-            found[code, 2] = block
-            code_blocks[found[code, 0]] = block
-            found[code, 0] += np.uint32(1)
+        else:
+            if last[code, 1] != document:
+                last[code, 1] = document
+                found[code, 1] += np.uint32(1)
+            if last[code, 0] != block:
+                last[code, 0] = block
+                code_blocks[found[code, 0]] = block
+                found[code, 0] += np.uint32(1)
         if code < frequent and position + 1 < codes.size and codes[position + 1] < frequent:
             pair = code * frequent + np.int64(codes[position + 1])
             if last_of_pair[pair] != block:

@@ -116,9 +116,8 @@ def _replace(places: Array, code_of: Array) -> None:
 
 def _encode(codes: npt.NDArray[np.uint32], occurrences: npt.NDArray[np.uint32]) -> Text:
     blocks = -(-len(codes) // BLOCK)
-    before = np.zeros(len(occurrences) + 1, np.int64)
-    np.cumsum(occurrences, dtype=np.int64, out=before[1:])
-    before[1:] += blocks * BLOCK - len(codes)  # the last block is filled with code 0
+    before = np.empty(len(occurrences) + 1, np.int64)
+    _sum_up(occurrences, blocks * BLOCK - len(codes), before)
     widths = _best_widths(before)
     bases = np.concatenate([[0], np.cumsum(1 << widths)]).clip(max=len(occurrences))
     bits = int((np.diff(before[bases]) * widths).sum())
@@ -134,6 +133,14 @@ def _encode(codes: npt.NDArray[np.uint32], occurrences: npt.NDArray[np.uint32]) 
     )
     _write_text(text, codes)
     return text
+
+
+@compiled()
+def _sum_up(occurrences: Array, padding: Any, before: Array) -> None:
+    """Fill ``before`` with the number of tokens with a smaller code, where ``padding`` times code 0 is added."""
+    before[0] = 0  # np.cumsum of uint32 would need a copy of type int64
+    for code in range(occurrences.size):
+        before[code + 1] = before[code] + np.int64(occurrences[code]) + (padding if code == 0 else 0)
 
 
 @compiled()
