@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +22,13 @@ from factcensus.indexer.cli.root import main
 from factcensus.indexer.corpus import SourceFile
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.storage import layout, repeated
-from factcensus.indexer.storage.manifest import Manifest
+from factcensus.indexer.storage.maintain import write_state
+from factcensus.indexer.storage.manifest import Layout, Manifest
 
 from .corpora import make_index, records, write_corpus
 from .strategies import QUICK
+
+Numbers = npt.NDArray[np.integer[Any]]
 
 
 def unpacked(entries: npt.NDArray[np.uint8], width: int) -> npt.NDArray[np.int64]:
@@ -116,18 +121,66 @@ def test_memory_of_a_shard_does_not_grow_with_the_vocabulary(tmp_path: Path) -> 
 
 def spooled(folder: Path, vocabulary_size: int) -> SpoolTask:
     """Write a spooled file of 100 documents of 50 words, which are far apart in the vocabulary."""
+    ids = np.arange(5_000) * (vocabulary_size // 5_000)
+    return spool_of(folder, np.arange(5_000), ids, [50] * 100)
+
+
+def spool_of(folder: Path, words: Numbers, ids: Numbers, lengths: list[int]) -> SpoolTask:
+    """Write a spooled file: the word at each place, the id in the index of each word, and the lengths of documents."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     from factcensus.indexer.building.spool import DOCUMENT_SCHEMA
 
     task = SpoolTask(0, SourceFile("", "c", 0, ""), folder, "words")
-    np.arange(5_000, dtype=np.uint32).tofile(task.path("ids"))
-    (np.arange(5_000, dtype=np.uint32) * (vocabulary_size // 5_000)).tofile(task.path("global"))
-    rows = {name: [None] * 100 for name in DOCUMENT_SCHEMA.names}
-    rows |= {"tokens": [50] * 100}
-    pq.write_table(pa.Table.from_pydict(rows, schema=DOCUMENT_SCHEMA), task.path("parquet"))
+    words.astype(np.uint32).tofile(task.path("ids"))
+    ids.astype(np.uint32).tofile(task.path("global"))
+    rows = {name: [None] * len(lengths) for name in DOCUMENT_SCHEMA.names} | {"tokens": lengths}
+    pq.write_table(pa.Table.from_pydict(rows, schema=DOCUMENT_SCHEMA), task.path("parquet"), row_group_size=1_000)
     return task
+
+
+#: Texts that take much memory: an upper bound of the ids, the ids, and the tokens of a document.
+COSTLY: dict[str, Callable[[int], tuple[int, Numbers, int]]] = {
+    "one word": lambda n: (1, np.zeros(n, np.int64), n // 4),
+    "one document forty times": lambda n: (5_000, np.tile(RANDOM.integers(0, 5_000, n // 40), 40), n // 40),
+    "every word once": lambda n: (n, RANDOM.permutation(n), n // 4),
+    "every word twice": lambda n: (n // 2, np.concatenate([np.arange(n // 2), RANDOM.permutation(n // 2)]), n // 4),
+    "as many pairs of frequent words as possible": lambda n: (60, RANDOM.integers(0, 60, n), n // 4),
+    "as many frequent words as possible": lambda n: (n // 1_200 + 1, RANDOM.integers(0, n // 1_200 + 1, n), n // 4),
+    "documents of two words": lambda n: (n, RANDOM.permutation(n), 2),
+    "like natural text": lambda n: (n, np.minimum(RANDOM.zipf(1.2, n), n) - 1, 400),
+}
+RANDOM = np.random.default_rng(1)
+
+
+@pytest.mark.parametrize("layout", get_args(Layout))
+@pytest.mark.parametrize("name", COSTLY)
+def test_memory_of_a_shard_stays_within_the_planned_limit(name: str, layout: Layout, tmp_path: Path) -> None:
+    """Measures all arrays with tracemalloc, while the files of a shard are written and its n-grams are counted."""
+    for folder, size in (("small", 3_000), ("large", 1_000_000)):  # the small one compiles the kernels
+        place = tmp_path / folder
+        place.mkdir()
+        types, ids, length = COSTLY[name](size)
+        documents = [length] * (len(ids) // length)
+        used, words = np.unique(ids[: sum(documents)], return_inverse=True)
+        task = spool_of(place, words, used, documents)
+        piece = shards.Piece(task, 0, len(documents), 0, sum(documents), whole=True)
+        form, nothing = shards.ShardForm("u32", types, layout), np.zeros(0, np.uint32)
+        del ids, used, words
+        tracemalloc.start()
+        try:
+            record, _ = shards.write_shard(
+                place, 0, [piece], form=form, run=shards.SortSettings(1, "cpu"), on_stage=lambda *_: None
+            )
+            written = tracemalloc.get_traced_memory()[1]
+            tracemalloc.reset_peak()
+            write_state(place, record, layout, nothing, nothing, place)
+            counted = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    limit = BYTES_PER_TOKEN * (record.tokens + record.documents) + (5 << 20)  # files are hashed 4 MiB at a time
+    assert (written <= limit, counted <= limit) == (True, True), (written / limit, counted / limit)
 
 
 @pytest.mark.parametrize("entries", [1, 3, 40])
