@@ -18,10 +18,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import get_args
 
 from benchmarks.corpora import FACTCENSUS, Setting, write_shard
 from benchmarks.measure import Report
-from factcensus.indexer.storage.manifest import Manifest
+from factcensus.indexer.storage.manifest import Layout, Manifest
 
 INTERVAL_S = 0.05
 JOBS = 2
@@ -34,32 +35,36 @@ WORDS_A_NEW_ONE = 100
 
 
 def main(setting: Setting, report: Report) -> None:
-    """Build from words, then from bytes."""
+    """Build from words in both layouts, then from bytes."""
     report.title("Memory: limit and peak of a build")
     place = setting.folder / "memory"
     place.mkdir()
     bound = setting.memory_mib << 20
-    for analyzer, megabytes in (
-        ("words", setting.memory_megabytes),
-        ("bytes", setting.memory_megabytes / BYTES_SHARE),
+    for analyzer, layouts, megabytes in (
+        ("words", get_args(Layout), setting.memory_megabytes),
+        ("bytes", ("suffix-array",), setting.memory_megabytes / BYTES_SHARE),
     ):
         corpus = place / "corpus"
         size = _write_corpus(corpus, setting.texts, int(megabytes * 1e6))
-        peaks = _build(corpus, place / "ix", analyzer, setting.memory_mib)
-        manifest = Manifest.read(place / "ix")
-        largest = max(shard.tokens + shard.documents for shard in manifest.shards)
-        own, mapped = max(own for own, _ in peaks.values()), max(map(sum, peaks.values()))
-        report.heading(
-            f"{analyzer}, {size / 1e6:.0f} MB of text, {len(manifest.shards)} shards of up to {largest:,} tokens"
-        )
-        rows = [[stage, _mib(one), _mib(one + other), f"{one / bound:.0%}"] for stage, (one, other) in peaks.items()]
-        report.table(["stage", "peak", "with mapped files", "of the bound"], rows)
-        report.note(
-            f"Peak {_mib(own)} of {_mib(bound)} ({own / bound:.0%}), {'kept' if own <= bound else 'BROKEN'}; with "
-            f"pages of mapped files {_mib(mapped)}."
-        )
+        for layout in layouts:
+            peaks = _build(corpus, place / "ix", analyzer, layout, setting.memory_mib)
+            manifest = Manifest.read(place / "ix")
+            largest = max(shard.tokens + shard.documents for shard in manifest.shards)
+            own, mapped = max(own for own, _ in peaks.values()), max(map(sum, peaks.values()))
+            report.heading(
+                f"{analyzer}, {layout}, {size / 1e6:.0f} MB of text, {len(manifest.shards)} shards of up to "
+                f"{largest:,} tokens"
+            )
+            rows = [
+                [stage, _mib(one), _mib(one + other), f"{one / bound:.0%}"] for stage, (one, other) in peaks.items()
+            ]
+            report.table(["stage", "peak", "with mapped files", "of the bound"], rows)
+            report.note(
+                f"Peak {_mib(own)} of {_mib(bound)} ({own / bound:.0%}), {'kept' if own <= bound else 'BROKEN'}; with "
+                f"pages of mapped files {_mib(mapped)}."
+            )
+            shutil.rmtree(place / "ix")
         shutil.rmtree(corpus)
-        shutil.rmtree(place / "ix")
 
 
 def _write_corpus(folder: Path, texts: Sequence[str], size: int) -> int:
@@ -86,7 +91,7 @@ def _write_corpus(folder: Path, texts: Sequence[str], size: int) -> int:
     return total
 
 
-def _build(corpus: Path, out: Path, analyzer: str, memory_mib: int) -> dict[str, tuple[int, int]]:
+def _build(corpus: Path, out: Path, analyzer: str, layout: str, memory_mib: int) -> dict[str, tuple[int, int]]:
     """Return the peak of private memory, with the mapped pages at that time, in each stage of a build."""
     ours, theirs = pty.openpty()  # on a terminal, progress is shown continuously
     process = subprocess.Popen(
@@ -99,6 +104,8 @@ def _build(corpus: Path, out: Path, analyzer: str, memory_mib: int) -> dict[str,
             str(out),
             "--analyzer",
             analyzer,
+            "--layout",
+            layout,
             "--memory",
             f"{memory_mib}MiB",
             "--jobs",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -17,19 +17,21 @@ from factcensus.indexer.counting.deadline import Deadline
 from factcensus.indexer.counting.forms import forms_of_texts
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, column_of
 from factcensus.indexer.kernels.ngrams import count_range, count_ranges
+from factcensus.indexer.storage.manifest import Layout
 from factcensus.indexer.tables.facts import check_facts
 
 
 def main(setting: Setting, report: Report) -> None:
     """Build an index, then count in it."""
     report.title("Where the time goes")
-    _build(setting, report)
+    for layout in get_args(Layout):
+        _build(setting, report, layout)
     with CountIndex.open(setting.index) as index:
         _one_count(index, report)
         _facts(index, setting, report)
 
 
-def _build(setting: Setting, report: Report) -> None:
+def _build(setting: Setting, report: Report, layout: Layout) -> None:
     spent: dict[str, float] = {}
     corpus = setting.natural  # is written when it is first asked for, before the clock starts
     last = time.process_time()
@@ -41,11 +43,11 @@ def _build(setting: Setting, report: Report) -> None:
         spent[name] = spent.get(name, 0.0) + now - last
         last = now
 
-    out = setting.folder / "profiled"
-    build_index([corpus], out, jobs=1, device="cpu", progress=progress)
+    out = setting.folder / f"profiled-{layout}"
+    build_index([corpus], out, layout=layout, jobs=1, device="cpu", progress=progress)
     spent["verify"] = cost_of(lambda: verify_index(out)).cpu_s
     total = sum(spent.values())
-    report.heading("a build with one job, verified")
+    report.heading(f"a build with one job, verified, {layout}")
     report.table(
         ["stage", "CPU", "share"],
         [[stage, f"{seconds:.2f} s", f"{seconds / total:.0%}"] for stage, seconds in spent.items()],

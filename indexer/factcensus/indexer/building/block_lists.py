@@ -83,7 +83,7 @@ def _count_pairs(codes: Array, frequent: Any, sizes: Array) -> None:
 
 
 @compiled()
-def _collect_blocks(
+def _collect_blocks(  # noqa: PLR0913 - compiled: arrays of several records
     codes: Array,
     occurrences: Array,
     separator: Any,
@@ -108,15 +108,15 @@ def _collect_blocks(
         pair_blocks: uint32: receives the blocks of all pairs.
     """
     begin = np.int64(0)
-    for code in range(found.shape[0]):
-        found[code, 0] = begin  # for now, the end of its part
-        begin += np.int64(occurrences[code])
+    for each in range(found.shape[0]):
+        found[each, 0] = begin  # for now, the end of its part
+        begin += np.int64(occurrences[each])
     once = begin - found.shape[0]  # the place of a code that occurs once is this plus the code
     pair_ends, last_of_pair = np.empty(pairs.size, np.int64), np.full(pairs.size, _NONE, np.uint32)
     begin = np.int64(0)
-    for pair in range(pairs.size):
-        pair_ends[pair] = begin
-        begin += np.int64(pairs[pair])
+    for each in range(pairs.size):
+        pair_ends[each] = begin
+        begin += np.int64(pairs[each])
     document = -1
     for position in range(codes.size):
         code, block = np.int64(codes[position]), position // BLOCK
@@ -138,9 +138,9 @@ def _collect_blocks(
                 pair_blocks[pair_ends[pair]] = block
                 pair_ends[pair] += 1
     begin = np.int64(0)
-    for code in range(found.shape[0]):
-        found[code, 0] -= begin
-        begin += np.int64(occurrences[code])
+    for each in range(found.shape[0]):
+        found[each, 0] -= begin
+        begin += np.int64(occurrences[each])
 
 
 @compiled()
@@ -162,7 +162,7 @@ def _write_counts(words: Array, at: Array, widths: Array, occurrences: Array, fo
 @compiled()
 def _place_lists(alphabet: Any, found: Array, pairs: Array, blocks: Any, offsets: Array) -> Any:
     """Fill ``offsets`` with the bit offset of every 16th list, and return the size of all."""
-    at = np.int64(0)
+    at = 0
     for number in range(alphabet + pairs.size):
         if number % GROUPED == 0:
             offsets[number // GROUPED] = at
@@ -180,7 +180,7 @@ def _write_lists(
     occurrences: Array, found: Array, pairs: Array, code_blocks: Array, pair_blocks: Array, blocks: Any, words: Array
 ) -> None:
     """Write all lists, one after the other."""
-    at, begin = np.int64(0), np.int64(0)
+    at, begin = 0, np.int64(0)
     for code in range(occurrences.size):
         size = np.int64(found[code, 0]) if code < found.shape[0] else np.int64(1)
         _write_set(words, at, blocks, code_blocks[begin : begin + size])

@@ -73,7 +73,7 @@ def _renumber(places: Array, ids: Array, types: int) -> tuple[Codes, npt.NDArray
     present = np.zeros(0, np.uint64)
     if len(place_of) <= types:
         present = np.zeros((elias_fano_bits(len(place_of) - 1, types) >> 6) + 2, np.uint64)
-        write_elias_fano(present, 0, types, ids[place_of[:-1]])
+        write_elias_fano(present, 0, types, ids[place_of[:-1]].astype(np.uint32, copy=False))
     code_of = np.empty(len(ids) + 1, np.uint32)
     _fill_codes(keys, place_of, code_of)
     _replace(places, code_of)
@@ -192,7 +192,7 @@ def _write_text(text: Text, codes: Array) -> None:
     values = np.zeros((CLASSES, BLOCK), np.uint64)
     sizes = np.zeros(CLASSES, np.int64)
     _, base_1, base_2, base_3, base_4, base_5, base_6, base_7, _ = text.bases
-    pointer, word, used, bits = np.int64(0), np.int64(0), np.int64(0), np.uint64(0)
+    pointer, word, used, bits = 0, 0, 0, np.uint64(0)
     for block in range(blocks):
         at = 64 * word + used
         if block % POINTED == 0:
@@ -205,13 +205,14 @@ def _write_text(text: Text, codes: Array) -> None:
             position = block * BLOCK + place
             code = np.int64(codes[position]) if position < text.size else np.int64(0)
             # As compact_text.class_of, without branches.
-            k = np.int64(code >= base_1) + np.int64(code >= base_2) + np.int64(code >= base_3) + np.int64(code >= base_4)
-            k += np.int64(code >= base_5) + np.int64(code >= base_6) + np.int64(code >= base_7)
-            low |= np.uint64(k & 1) << np.uint64(place)
-            middle |= np.uint64(k >> 1 & 1) << np.uint64(place)
-            high |= np.uint64(k >> 2) << np.uint64(place)
-            values[k, sizes[k]] = code - text.bases[k]
-            sizes[k] += 1
+            of_class = np.int64(code >= base_1) + np.int64(code >= base_2) + np.int64(code >= base_3)
+            of_class += np.int64(code >= base_4) + np.int64(code >= base_5) + np.int64(code >= base_6)
+            of_class += np.int64(code >= base_7)
+            low |= np.uint64(of_class & 1) << np.uint64(place)
+            middle |= np.uint64(of_class >> 1 & 1) << np.uint64(place)
+            high |= np.uint64(of_class >> 2) << np.uint64(place)
+            values[of_class, sizes[of_class]] = code - text.bases[of_class]
+            sizes[of_class] += 1
         text.planes[3 * block], text.planes[3 * block + 1], text.planes[3 * block + 2] = low, middle, high
         for k in range(CLASSES - 1, -1, -1):
             width = text.widths[k]

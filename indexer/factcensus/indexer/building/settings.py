@@ -11,6 +11,7 @@ from factcensus.indexer.storage.manifest import Layout
 
 #: Memory per token for building a shard, in the worst case of a single repeated text: 8 for the arrays, 12 for scratch
 #: of a single bucket, and 8 for ties. Natural text takes 10. A type that occurs once takes 20 instead of the last two.
+#: The layout compact takes at most 28 as well, for types that occur once or twice, and 13 for natural text.
 BYTES_PER_TOKEN = 28
 #: Memory per type in the previous stage, which merges and sorts the words of all files (75 bytes were measured).
 MERGED_BYTES_PER_TYPE = 88

@@ -128,25 +128,14 @@ def _join(rows: Array, positions: Array, numbers: Any, least: Any) -> Array:
     Returns:
         int64 (pairs, 2): the two n-grams of each pair of the next level, whose number is its index here plus one.
     """
-    begins = np.zeros(numbers + 2, np.int64)
-    for i in range(rows.size - 1):
-        begins[rows[i] + 1] += positions[i + 1] - positions[i] == 1
-    for number in range(numbers + 1):
-        begins[number + 1] += begins[number]
-    # The next n-gram and the place in the list of every pair, in the order of the first n-gram.
-    places = np.empty((begins[numbers + 1], 2), np.uint32)
-    for i in range(rows.size - 1):
-        if positions[i + 1] - positions[i] == 1:
-            at = begins[rows[i]]
-            begins[rows[i]] += 1
-            places[at, 0], places[at, 1] = rows[i + 1], i
+    ends = np.zeros(numbers + 2, np.int64)
+    places = _pairs_by_first(rows, positions, ends)
     rows[:] = 0
     pairs = np.empty((places.shape[0] // (least + 1), 2), np.int64)
-    found, begin = 0, np.int64(0)
     times, number_of = np.zeros(numbers + 1, np.int64), np.zeros(numbers + 1, np.uint32)
-    for first in range(numbers + 1):
-        end = begins[first]  # the scatter moved it from the begin to the end
-        before = found
+    found, begin = 0, np.int64(0)
+    for first in range(1, numbers + 1):
+        end, before = ends[first], found
         for at in range(begin, end):
             second = places[at, 0]
             times[second] += 1
@@ -163,3 +152,22 @@ def _join(rows: Array, positions: Array, numbers: Any, least: Any) -> Array:
             number_of[pairs[pair, 1]] = 0
         begin = end
     return pairs[:found]
+
+
+@compiled()
+def _pairs_by_first(rows: Array, positions: Array, ends: Array) -> Array:
+    """Return the second n-gram of every pair and the place of the first in the list, by the first, then in order.
+
+    ``ends``, one longer than there are n-grams and the number 0, receives the end of the pairs of each first n-gram.
+    """
+    for i in range(rows.size - 1):
+        ends[rows[i] + 1] += positions[i + 1] - positions[i] == 1
+    for number in range(1, ends.size):
+        ends[number] += ends[number - 1]
+    places = np.empty((ends[-1], 2), np.uint32)
+    for i in range(rows.size - 1):
+        if positions[i + 1] - positions[i] == 1:
+            at = ends[rows[i]]
+            ends[rows[i]] += 1
+            places[at, 0], places[at, 1] = rows[i + 1], i
+    return places
