@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from factcensus.indexer import (
@@ -161,6 +161,7 @@ def occurrences(documents: Sequence[Sequence[int]], ngram: Sequence[int]) -> lis
     documents=st.lists(st.lists(st.sampled_from([0, 0, 0, 1, 1, 2, 3, 4, 500]), max_size=200), min_size=1, max_size=8),
     rare=st.lists(st.integers(0, 900), max_size=30),
 )
+@example(documents=[[0, 0, 1, 0]], rare=[])  # a pair of a word that occurs once
 def test_text_and_positions_equal_plain_lists(documents: list[list[int]], rare: list[int]) -> None:
     documents = [*documents, rare]
     texts = [" ".join(f"w{token}" for token in document) for document in documents]
@@ -184,11 +185,16 @@ def test_text_and_positions_equal_plain_lists(documents: list[list[int]], rare: 
     documents=st.lists(st.lists(st.integers(0, 2), max_size=30), min_size=1, max_size=8),
     least=st.integers(1, 8),
     deleted=st.sets(st.integers(0, 7)),
+    separator=st.sampled_from([1, 3]),
 )
-def test_frequent_codes_are_counted_level_by_level(documents: list[list[int]], least: int, deleted: set[int]) -> None:
-    codes = np.array([code for document in documents for code in (3, *document)], np.uint32)
+def test_frequent_codes_are_counted_level_by_level(
+    documents: list[list[int]], least: int, deleted: set[int], separator: int
+) -> None:
+    documents = [[3 if code == separator else code for code in document] for document in documents]
+    codes = np.array([code for document in documents for code in (separator, *document)], np.uint32)
     living = np.array([number not in deleted for number in range(len(documents))])
-    table = count_frequent_codes(codes, np.flatnonzero(codes == 3), 3, living, living & True, least, 8)
+    starts = np.flatnonzero(codes == separator)
+    table = count_frequent_codes(codes, starts, separator, living, living & True, least, 8)
     right: dict[tuple[int, ...], list[int]] = defaultdict(lambda: [0, 0, 0])
     for number, document in enumerate(documents):
         ngrams = [tuple(document[i : i + n]) for n in range(1, 9) for i in range(len(document) - n + 1)]
