@@ -141,7 +141,7 @@ def test_the_command_reads_a_text_from_its_argument_a_file_or_stdin(
         ([], "give either TEXT or --file FILE"),
         (["a", "--file", "b"], "give either TEXT or --file FILE"),
         (["!!!"], "finds no token"),
-        (["a", "--by", "source"], "--by has no meaning"),
+        (["a", "--by", "source"], "unknown option '--by'"),
     ],
 )
 def test_wrong_use_of_the_command_is_refused(

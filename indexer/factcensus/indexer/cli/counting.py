@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     "with --keep-text",
 )
 @option("--top", type=Whole(1), metavar="N", help="with --by, only the N values with the most documents")
-@scope_options
+@scope_options()
 @json_option
 def count(index: IndexChoice, text: str, verbatim: bool, top: int | None, scope: ScopeChoice, as_json: bool) -> None:
     """Count a text: its occurrences, and the documents that contain it.
@@ -82,7 +82,7 @@ def _by_documents(groups: Mapping[str, TextCounts]) -> list[tuple[str, TextCount
     default_text="the whole document",
     help="count only pairs with at most W tokens strictly between the two mentions",
 )
-@scope_options
+@scope_options()
 @json_option
 def cooc(
     index: IndexChoice,

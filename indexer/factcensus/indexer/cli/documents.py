@@ -64,7 +64,7 @@ PATTERN_S = 60.0
 )
 @option("--limit", type=Whole(1), default=20, metavar="N", help="maximum number of documents")
 @option("--start", type=Whole(0), default=0, metavar="N", help="number of documents to skip")
-@scope_options
+@scope_options(steps=False)
 @json_option
 def documents(  # noqa: PLR0913 - one for each option
     index: IndexChoice,
@@ -85,8 +85,6 @@ def documents(  # noqa: PLR0913 - one for each option
     from factcensus.indexer.counting.deadline import Deadline
     from factcensus.indexer.records import Entity
 
-    if scope.order is not None:
-        raise InputError("--by step:N shows counts, not documents; use it with 'factcensus count' or 'cooc'")
     timed = Deadline(PATTERN_S) if pattern is not None and scope.deadline is None else scope.timed()
     with index.open() as opened, timed as deadline:
         page = opened.find_documents(
@@ -132,7 +130,7 @@ def documents(  # noqa: PLR0913 - one for each option
 @option("--least-tokens", type=Whole(1), default=4, metavar="N", help="minimum length of a span in tokens")
 @option("--limit", type=Whole(1), default=50, metavar="N", help="maximum number of spans, longest first")
 @option("--documents", "shown", type=Whole(0), default=1, metavar="N", help="documents shown for each span")
-@scope_options
+@scope_options(by=False)
 @json_option
 def trace(
     index: IndexChoice,
@@ -145,8 +143,6 @@ def trace(
     as_json: bool,
 ) -> None:
     """Find the longest spans of a text that occur in the corpus, with their counts and documents."""
-    if scope.by is not None:
-        raise InputError("--by has no meaning for spans; count one of them with 'factcensus count --by'")
     if (text is None) == (file is None):
         raise InputError("give either TEXT or --file FILE")
     searched = _read(file) if text is None else text

@@ -75,7 +75,7 @@ SCAN = "options of --scan"
     default_text="all processors",
     help="number of processes of a scan, or of threads that count in an index",
 )
-@scope_options
+@scope_options()
 @work_options
 @option("--text-field", metavar="FIELD", heading=SCAN, default_text="text", help="field that holds the text")
 @option(

@@ -276,13 +276,13 @@ def sort_options(function: Function) -> Function:
 class ScopeChoice:
     """The documents to count, the groups to show, and the deadline of a command."""
 
-    by: str | None
     no_duplicates: bool
     upto_document: int | None
     tokens: tuple[int, int] | None
     where: str | None
     deadline: float | None
-    order: Place | None
+    by: str | None = None
+    order: Place | None = None
 
     def ordered(self, index: CountIndex) -> CountIndex:
         """Return an index after giving it the training order, if there is one."""
@@ -310,21 +310,17 @@ class ScopeChoice:
         return Deadline(self.deadline)
 
 
-def scope_options(function: Function) -> Function:
-    """Add ``--by``, the scope options and ``--deadline``; the function receives a :class:`ScopeChoice`."""
+def scope_options(*, by: bool = True, steps: bool = True) -> Callable[[Function], Function]:
+    """Return a decorator that adds ``--by``, the scope options and ``--deadline``.
+
+    The function receives a :class:`ScopeChoice`.
+
+    Args:
+        by: Whether the command groups what it counts.
+        steps: Whether it can group counts by training step, with ``--order``.
+    """
     heading = "documents to count (default: all except deleted ones)"
-
-    @wraps(function)
-    def with_scope(**given: Any) -> Any:
-        from factcensus.indexer.counting.steps import steps_of
-
-        choice = ScopeChoice(**{name: given.pop(name) for name in ScopeChoice.__dataclass_fields__})
-        if (steps_of(choice.by) is None) != (choice.order is None):
-            raise InputError("--by step:N needs --order TABLE, and --order needs --by step:N; give both")
-        return function(scope=choice, **given)
-
-    added: Any = with_scope
-    for add in (
+    options = [
         option(
             "--where",
             metavar="SQL",
@@ -352,21 +348,56 @@ def scope_options(function: Function) -> Function:
             help="exclude documents with the same text as an earlier document",
         ),
         option("--deadline", type=SECONDS, metavar="SECONDS", help="abort after SECONDS"),
-        option(
-            "--order",
-            type=PLACE,
-            metavar="TABLE",
-            help="training order for --by step:N: a table with step, and either id or path and record",
-        ),
-        option(
-            "--by",
-            metavar="COLUMN",
-            help="also show the counts of each source, or of each value of another column or metadata field; step:N "
-            "shows the counts after every N training steps",
-        ),
-    ):
-        added = add(added)
-    return added  # type: ignore[no-any-return]
+    ]
+    if by and steps:
+        options.append(
+            option(
+                "--order",
+                type=PLACE,
+                metavar="TABLE",
+                help="training order for --by step:N: a table with step, and either id or path and record",
+            )
+        )
+    if by:
+        grouped = "also show the counts of each source, or of each value of another column or metadata field"
+        options.append(
+            option(
+                "--by",
+                metavar="COLUMN",
+                help=f"{grouped}; step:N shows the counts after every N training steps" if steps else grouped,
+            )
+        )
+
+    def add(function: Function) -> Function:
+        @wraps(function)
+        def with_scope(**given: Any) -> Any:
+            choice = ScopeChoice(
+                **{name: given.pop(name) for name in ScopeChoice.__dataclass_fields__ if name in given}
+            )
+            _check_steps(choice, steps=steps)
+            return function(scope=choice, **given)
+
+        added: Any = with_scope
+        for each in options:
+            added = each(added)
+        return added  # type: ignore[no-any-return]
+
+    return add
+
+
+def _check_steps(choice: ScopeChoice, *, steps: bool) -> None:
+    """Check that a grouping by training steps has their order, and is possible.
+
+    Raises:
+        InputError: The order or the grouping is missing, or the command shows no counts.
+    """
+    from factcensus.indexer.counting.steps import steps_of
+
+    by_step = steps_of(choice.by) is not None
+    if by_step and not steps:
+        raise InputError("--by step:N shows counts, not documents; use it with 'factcensus count' or 'cooc'")
+    if by_step != (choice.order is not None):
+        raise InputError("--by step:N needs --order TABLE, and --order needs --by step:N; give both")
 
 
 def strings_options(function: Function) -> Function:
