@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,24 @@ def test_templates_that_change_the_question_are_refused() -> None:
     made = tokenizer("{{ messages[0]['content'][:3] }} ")
     with pytest.raises(ExampleError, match="leaves out or changes"):
         encode(made, "Where was Ada born?", "a", "chat", "f1")
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_template_that_never_ends_is_an_error(in_thread: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("factcensus.unlearn.chat.RENDER_S", 0.2)
+    loop = "{% for a in range(99999) %}"
+    endless = tokenizer("{{ messages[0]['content'] }}" + loop * 4 + "{% endfor %}" * 4)
+
+    def check() -> None:
+        with pytest.raises(ConfigError, match=r"did not render a prompt within 0\.2 s.*another chat_template"):
+            render(endless, "Who?")
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(check).result() if in_thread else check()
+    monkeypatch.undo()
+    assert render(fixed(TEMPLATE), "Who?").startswith("today: 29 Feb 2024")
+    with pytest.raises(ConfigError, match="Range too big"):
+        render(tokenizer("{% for a in range(10**9) %}{% endfor %}"), "Who?")
 
 
 class Clock(Ranks):

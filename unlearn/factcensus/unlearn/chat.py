@@ -7,9 +7,13 @@ the template, so every use of the tokenizer renders the same prompts.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import re
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +23,8 @@ from factcensus.unlearn.errors import ConfigError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+#: Seconds after which the rendering of one prompt is stopped; it usually takes less than a millisecond.
+RENDER_S = 20.0
 _CALL = re.compile(rf"\b{CLOCK}\s*\(\s*(?:(\"[^\"]*\"|'[^']*')\s*\))?")
 _CHANCE = re.compile(r"\|\s*random\b|\blipsum\s*\(")
 
@@ -67,7 +73,7 @@ def render(tokenizer: PreTrainedTokenizerBase, question: str) -> str:
     """Return the text of a prompt with the question as a user message.
 
     Raises:
-        ConfigError: the tokenizer has no chat template, or the template refuses the messages.
+        ConfigError: the tokenizer has no chat template, the template refuses the messages, or it takes too long.
     """
     from jinja2 import TemplateError
 
@@ -75,7 +81,14 @@ def render(tokenizer: PreTrainedTokenizerBase, question: str) -> str:
         raise ConfigError("template is 'chat', but the tokenizer has no chat template; use template = 'plain'")
     message = [{"role": "user", "content": question}]
     try:
-        return str(tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
+        with _stopped_after(RENDER_S):
+            return str(tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
+    except _TooLongError:
+        raise ConfigError(
+            f"the chat template did not render a prompt within {RENDER_S:g} s, probably because of an endless loop; "
+            "save the tokenizer with another chat_template, or use template = 'plain' or a text with {prompt} and "
+            "{answer}"
+        ) from None
     except (
         TemplateError,
         ArithmeticError,
@@ -84,8 +97,45 @@ def render(tokenizer: PreTrainedTokenizerBase, question: str) -> str:
         TypeError,
         ValueError,
         RecursionError,
+        MemoryError,
     ) as error:
         raise ConfigError(f"the chat template cannot be used with these messages: {error}") from error
+
+
+class _TooLongError(BaseException):
+    """The time of a block is over; not an Exception, so that no library catches it."""
+
+
+@contextmanager
+def _stopped_after(seconds: float) -> Iterator[None]:
+    """Raise _TooLongError in the block, between two Python instructions, if it takes longer.
+
+    A template is compiled to Python, and the sandbox of transformers does not limit its loops. A signal would only work
+    in the main thread, and a process per prompt would take seconds.
+    """
+    thread = threading.get_ident()
+    lock, state = threading.Lock(), {"running": True, "stopped": False}
+
+    def stop() -> None:
+        with lock:
+            if state["running"]:
+                state["stopped"] = True
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(_TooLongError))
+
+    timer = threading.Timer(seconds, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        with lock:
+            state["running"] = False
+        timer.cancel()
+        if state["stopped"]:  # the error may come only now, a moment after the block
+            with suppress(_TooLongError):
+                for _ in range(1000):
+                    time.sleep(0)
+            raise _TooLongError
 
 
 def check_tokenizer_is_deterministic(tokenizer: PreTrainedTokenizerBase) -> None:
