@@ -42,7 +42,8 @@ COMPARISON, RELEARNING = "made-up people", "relearning"
     "--examples",
     type=PATH,
     metavar="TABLE",
-    help="facts about other people, used as solved questions in prompts and to train with --relearn",
+    help="facts about other people: solved questions in prompts, other answers for reversed questions, and material "
+    "for --relearn",
 )
 @option("--samples", type=Whole(0), default=8, metavar="N", help="number of sampled answers per question and seed")
 @option("--seeds", type=Steps(0), default="0,1,2", metavar="LIST", help="seeds of the samples, separated by commas")
