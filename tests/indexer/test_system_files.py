@@ -119,3 +119,43 @@ def test_a_locked_folder_is_refused_and_so_is_a_removed_one(tmp_path: Path) -> N
         raise AssertionError
     with lock_folder(tmp_path):
         pass
+
+
+def test_files_of_killed_writers_are_removed_and_those_in_use_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("factcensus.indexer.system.files._cleaned", set())
+    hexadecimal = "0123456789abcdef" * 2
+    killed, used, fresh, other = (
+        tmp_path / name
+        for name in (
+            f"a.csv.{hexadecimal}.partial",
+            f"b.{hexadecimal}.partial",
+            f"c.{hexadecimal}.partial",
+            "d.partial",
+        )
+    )
+    for path in (killed, used, fresh, other):
+        path.write_text("half")
+        if path != fresh:
+            os.utime(path, (1, 1))
+    with locked(used, wait=False):
+        write_atomically(tmp_path / "x", b"new", shared=True)
+    assert names(tmp_path) == sorted(["x", used.name, fresh.name, other.name])
+
+
+def test_shared_files_have_the_usual_permissions(tmp_path: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        write_atomically(tmp_path / "x", b"new", shared=True)
+        (tmp_path / "y").write_bytes(b"new")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x").stat().st_mode == (tmp_path / "y").stat().st_mode
+
+
+def test_a_file_that_is_being_written_is_locked(tmp_path: Path) -> None:
+    with replaced_file(tmp_path / "x", shared=True) as temporary:
+        temporary.write_text("half")
+        with pytest.raises(BlockingIOError), locked(temporary, wait=False):
+            pass

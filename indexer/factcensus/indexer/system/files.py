@@ -9,17 +9,26 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from factcensus.indexer.errors import DiskFullError
+from factcensus.indexer.system.locks import locked
 
 #: The ending of temporary names.
 PARTIAL = ".partial"
+#: Seconds after its last change before a temporary file may be taken for abandoned, in case locks have no effect.
+ABANDONED_S = 60.0
+#: The end of a temporary name that only one process uses.
+_SEPARATE = re.compile(rf"\.[0-9a-f]{{32}}{re.escape(PARTIAL)}\Z")
+#: Folders in which this process has removed abandoned files.
+_cleaned: set[Path] = set()
 
 
 @contextmanager
@@ -32,11 +41,13 @@ def replaced_file(path: Path, *, durable: bool = False, shared: bool = False) ->
         path: The final path; its folder exists.
         durable: Wait until the file is on disk, so that a power cut leaves the old file or the new one.
         shared: Several processes may write this path at the same time, because no lock protects it. Each then uses a
-            separate temporary name, and the last one to finish wins.
+            separate temporary name, and the last one to finish wins. Files that killed processes left in the folder
+            are removed.
     """
     temporary = path.with_name(f"{path.name}{'.' + uuid4().hex if shared else ''}{PARTIAL}")
     try:
-        yield temporary
+        with _shown_in_use(temporary) if shared else nullcontext():
+            yield temporary
         if durable:
             sync_files([temporary])
         temporary.replace(path)
@@ -45,6 +56,30 @@ def replaced_file(path: Path, *, durable: bool = False, shared: bool = False) ->
         raise
     if durable:
         sync_files([path.parent])
+
+
+@contextmanager
+def _shown_in_use(temporary: Path) -> Iterator[None]:
+    """Lock a temporary file with a separate name while it is written, and remove abandoned ones from its folder."""
+    if temporary.parent not in _cleaned:
+        _cleaned.add(temporary.parent)
+        _remove_abandoned(temporary.parent)
+    with ExitStack() as held:
+        with suppress(OSError):  # some network file systems have no locks
+            temporary.touch()  # with the usual permissions
+            held.enter_context(locked(temporary, wait=True))
+        yield
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove temporary files with separate names that no process writes any more."""
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if _SEPARATE.search(path.name):
+                with suppress(OSError):  # it is in use, or already gone
+                    if time.time() - path.stat().st_mtime > ABANDONED_S:
+                        with locked(path, wait=False):
+                            path.unlink()
 
 
 @contextmanager
