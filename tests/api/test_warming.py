@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Callable
@@ -16,8 +17,9 @@ from loopback import serving, until
 from factcensus.api.app import create_app
 from factcensus.api.serving import caching, warming
 from factcensus.api.settings import Settings
-from factcensus.indexer import CountIndex, Deadline
+from factcensus.indexer import CountIndex, Deadline, build_index
 from factcensus.indexer.errors import IndexFormatError
+from factcensus.indexer.storage.manifest import Layout
 
 COUNT, COOC = "/v1/indexes/tiny/count", "/v1/indexes/tiny/cooccurrence"
 PAIR = {"subject": {"name": "Curie", "aliases": ["Marie"]}, "object": {"name": "Warsaw"}, "window": 3}
@@ -102,6 +104,23 @@ def test_short_counts_use_no_thread_and_return_the_same_numbers(
             assert client.post(COUNT, json={"text": "..."}).json()["type"].endswith(":empty-query")
     assert answers[0] == answers[1]
     assert answers[0][1] == index.count("Marie Curie").as_json()
+
+
+@pytest.mark.parametrize("layout", ["suffix-array", "compact"])
+def test_texts_with_stored_counts_use_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: list[Any], layout: Layout
+) -> None:
+    texts = [f"{'paris ' * 60} text{number}" for number in range(30)]
+    (tmp_path / "corpus.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    build_index([tmp_path / "corpus.jsonl"], tmp_path / "tiny", layout=layout, jobs=1)
+    monkeypatch.setattr(warming, "FEW_ROWS", 100)
+    with serving(Settings(indexes=(tmp_path / "tiny",))) as url, httpx.Client(base_url=url) as client:
+        for words, in_threads in ((1, 0), (8, 0), (9, 1)):  # counts of up to 8 tokens are stored
+            answer = client.post(COUNT, json={"text": "paris " * words}).json()
+            assert (answer["occurrences"], answer["documents"]) == (30 * (61 - words), 30)
+            assert len(threads) == in_threads
+        client.post(COOC, json={"subject": {"name": "paris"}, "object": {"name": "text3"}}).raise_for_status()
+        assert len(threads) == 2, "pairs read all mentions"
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ async def count(request: Request, index: OpenIndex, body: CountBody) -> Response
 
     forms = None if body.by or body.filter or body.verbatim else partial(_forms, index, body.text)
     question = f"count {body.model_dump_json()}"
-    return await cached(request, index, limits.deadline_seconds, counted, question, forms=forms)
+    return await cached(request, index, limits.deadline_seconds, counted, question, forms=forms, of_text=True)
 
 
 @router.get(

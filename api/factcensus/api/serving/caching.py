@@ -46,12 +46,14 @@ async def cached(
     question: str,
     *,
     forms: Callable[[], Sequence[Sequence[int]]] | None = None,
+    of_text: bool = False,
 ) -> Response:
     """Return the response to a query as JSON, from the cache or by calling ``count`` with a timeout.
 
     Args:
         question: The query; equal texts have equal answers.
         forms: Returns the token sequences to look up, if the time depends only on their occurrences.
+        of_text: Whether only their occurrences and documents are counted.
 
     Raises:
         DeadlineError: The timeout was reached.
@@ -61,7 +63,7 @@ async def cached(
     key = cache.key(index, question)
     answer = cache.get(key)
     if answer is None:
-        counted = None if forms is None else service.short_counts.answer(index, forms, count)
+        counted = None if forms is None else service.short_counts.answer(index, forms, count, of_text=of_text)
         if counted is None:
             answer = await within(deadline_s, request, lambda deadline: orjson.dumps(count(deadline)))
         else:

@@ -15,6 +15,7 @@ from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from factcensus.indexer import CountIndex, Deadline
+from factcensus.indexer.counting.scope import EVERY_DOCUMENT, column_of
 from factcensus.indexer.errors import EmptyQueryError
 from factcensus.indexer.warm_up import ask_everything
 
@@ -58,6 +59,12 @@ def _rows(index: CountIndex, forms: Sequence[Sequence[int]]) -> int:
     return sum(rows for shard in index.shards for rows in map(shard.most_occurrences, forms))
 
 
+def _visited_rows(index: CountIndex, forms: Sequence[Sequence[int]]) -> int:
+    """Return an upper bound of the rows visited to count texts in all documents."""
+    column = column_of(EVERY_DOCUMENT)
+    return sum(shard.most_visited(form, mask, column) for shard, mask in index.counted_shards() for form in forms)
+
+
 class ShortCounts:
     """Answers counts of few rows directly, for warm indexes only."""
 
@@ -85,14 +92,27 @@ class ShortCounts:
             self._from[index] = monotonic()
 
     def answer(
-        self, index: CountIndex, forms: Callable[[], Sequence[Sequence[int]]], count: Callable[[Deadline], Answer]
+        self,
+        index: CountIndex,
+        forms: Callable[[], Sequence[Sequence[int]]],
+        count: Callable[[Deadline], Answer],
+        *,
+        of_text: bool = False,
     ) -> Answer | None:
-        """Return the result of ``count`` if the token sequences have few rows; otherwise None, to use a thread."""
+        """Return the result of ``count`` if the token sequences have few rows; otherwise None, to use a thread.
+
+        Args:
+            index: The index.
+            forms: Returns the token sequences.
+            count: Counts them in all documents.
+            of_text: Whether only their occurrences and documents are counted, which the index stores if they are many.
+        """
         if self._from.get(index, float("inf")) > monotonic():
             return None
         waits = resource.getrusage(_WHO).ru_majflt
         wanted = forms()
-        few = len(wanted) * len(index.shards) <= FEW_SEARCHES and _rows(index, wanted) <= FEW_ROWS
+        rows = _visited_rows if of_text else _rows
+        few = len(wanted) * len(index.shards) <= FEW_SEARCHES and rows(index, wanted) <= FEW_ROWS
         answer = count(Deadline()) if few else None
         if resource.getrusage(_WHO).ru_majflt > waits:
             self._from[index] = monotonic() + COLD_S

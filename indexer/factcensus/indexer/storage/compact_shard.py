@@ -172,6 +172,11 @@ class CompactShard(Shard):
         """Return an upper bound of the occurrences of these tokens."""
         return int(self._plan_of(token_ids).most[0])
 
+    def most_visited(self, token_ids: Sequence[int], counted: Mask, column: int) -> int:
+        """Return an upper bound of the occurrences that :meth:`count` visits; see :meth:`Shard.most_visited`."""
+        plan = self._plan_of(token_ids)
+        return 0 if self.stored(plan, counted, column)[0, 0] >= 0 else int(plan.most[0])
+
     def positions_of(self, token_ids: Sequence[int]) -> npt.NDArray[np.int64]:
         """Return the positions of all occurrences of these tokens, in order."""
         return self.occurrences_of(token_ids).astype(np.int64)

@@ -178,6 +178,10 @@ class Shard(ABC):
     def most_occurrences(self, token_ids: Sequence[int]) -> int:
         """Return an upper bound of the number of occurrences of these tokens, without visiting them."""
 
+    def most_visited(self, token_ids: Sequence[int], counted: Mask, column: int) -> int:  # noqa: ARG002  # for layouts
+        """Return an upper bound of the occurrences that :meth:`count` visits; 0 if the counts are stored."""
+        return self.most_occurrences(token_ids)
+
     @abstractmethod
     def positions_of(self, token_ids: Sequence[int]) -> npt.NDArray[np.int64]:
         """Return the positions of all occurrences of these tokens, in any order."""

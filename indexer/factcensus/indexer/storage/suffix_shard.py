@@ -22,7 +22,7 @@ from factcensus.indexer.kernels.ngrams import (
     count_ngram,
     count_ranges,
 )
-from factcensus.indexer.storage.frequent import count_frequent
+from factcensus.indexer.storage.frequent import FREQUENT, LONGEST, count_frequent
 from factcensus.indexer.storage.layout import STEP_BITS, first_entries, first_step_bits, map_file, shard_shape
 from factcensus.indexer.storage.manifest import FileRecord, ShardRecord
 from factcensus.indexer.storage.shard import Located, Shard, open_numbers
@@ -199,6 +199,13 @@ class SuffixArrayShard(Shard):
         """Return an upper bound of the number of occurrences, which includes deleted documents."""
         low, high = self.find(token_ids)
         return high - low
+
+    def most_visited(self, token_ids: Sequence[int], counted: Mask, column: int) -> int:  # noqa: ARG002  # as in the base
+        """Return an upper bound of the occurrences that :meth:`count` visits; see :meth:`Shard.most_visited`."""
+        rows = self.most_occurrences(token_ids)
+        # All frequent n-grams are stored, if any are; other builders of this layout store none.
+        stored = column >= 0 and len(self.frequent) > 0 and rows > FREQUENT and len(token_ids) <= LONGEST
+        return 0 if stored else rows
 
     def positions_of(self, token_ids: Sequence[int]) -> npt.NDArray[np.int64]:
         """Return the positions of all occurrences of these tokens, in the order of the suffix array."""
