@@ -120,7 +120,7 @@ def test_the_reference_has_every_command_and_the_docstrings(site: Path) -> None:
 def test_the_readme_on_the_package_index_has_no_broken_link_or_image() -> None:
     metadata = project_wheel_metadata(ROOT, isolated=False)
     assert metadata["Description-Content-Type"] == "text/markdown"
-    readme = str(metadata.get_payload() or metadata["Description"])
+    readme = metadata["Description"]
     page = markdown.markdown(readme, extensions=["fenced_code", "tables"])
     assert REFERENCE.findall(page) == ["https://arxiv.org/abs/2504.05058"], "no link to a file, and no image"
     linked = re.findall(r"(?<!!)\[[^\]]+\]\((?!https:)([^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
