@@ -128,8 +128,11 @@ def test_every_container_is_restricted() -> None:
 
 def test_the_images_contain_every_file_that_the_package_is_built_from() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
-    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
-    needed = {project["project"]["readme"], *project["project"]["license-files"], *wheel["only-include"]}
+    hatch = project["tool"]["hatch"]
+    wheel = hatch["build"]["targets"]["wheel"]
+    readme = [each["path"] for each in hatch["metadata"]["hooks"]["fancy-pypi-readme"]["fragments"] if "path" in each]
+    assert readme
+    needed = {*readme, *project["project"]["license-files"], *wheel["only-include"]}
     needed |= {hook["path"] for hook in wheel.get("hooks", {}).values()}
     copied = {path for line in re.findall(r"^COPY (.+) \S+$", stage("source"), re.MULTILINE) for path in line.split()}
     assert needed <= copied
