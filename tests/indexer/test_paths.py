@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from factcensus.indexer import CountIndex, add_to_index, compact_index, delete_documents, verify_index
+from factcensus.indexer import CountIndex, add_to_index, compact_index, delete_documents, slice_index, verify_index
+from factcensus.indexer.building.convert import convert_index
 from factcensus.indexer.cli import main
 from factcensus.indexer.errors import InputError, NoIndexError
 from factcensus.indexer.paths import no_index, not_found
@@ -136,3 +137,18 @@ def test_an_empty_path_is_not_the_current_folder(
     Path("corpus.jsonl").write_text('{"text": "a"}\n')
     with pytest.raises(InputError, match="the path of the index is empty"):
         use("")
+
+
+def test_functions_that_change_or_verify_an_index_refuse_a_url(tmp_path: Path) -> None:
+    url = "https://me:pa55@example.org/ix"
+    calls: list[Callable[[], object]] = [
+        lambda: verify_index(url),
+        lambda: delete_documents(url, ids=["a"]),
+        lambda: compact_index(url),
+        lambda: add_to_index(url, [tmp_path]),
+        lambda: slice_index(url, (0, 0), tmp_path / "o"),
+        lambda: convert_index(url, "suffix-array", tmp_path / "o"),
+    ]
+    for call in calls:
+        with pytest.raises(InputError, match=r"https://example\.org/ix is a URL, but this needs a local folder; copy"):
+            call()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -325,11 +326,72 @@ def test_redirects_to_another_place_are_refused(site: WebServer, tmp_path: Path)
         assert other.requests == []
 
 
-def test_compact_layout_is_refused_with_a_remedy(site: WebServer, tmp_path: Path) -> None:
+@pytest.fixture
+def compact(site: WebServer, tmp_path: Path) -> str:
+    """Return the URL of an index in the layout compact."""
     corpus = write_corpus(tmp_path / "c.jsonl", [{"text": "Paris is in France"}])
     build_index([corpus], tmp_path / "site/small", jobs=1, layout="compact")
-    with pytest.raises(InputError, match=r"small has the layout compact, .*convert"):
-        CountIndex.open(f"{site.url}/small")
+    return f"{site.url}/small"
+
+
+COMPACT = r"small has the layout compact, which cannot be read over a network; copy the index .*, or convert a copy"
+
+
+def test_compact_layout_is_refused_with_a_remedy(compact: str) -> None:
+    with pytest.raises(InputError, match=COMPACT):
+        CountIndex.open(compact)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "count URL Paris",
+        "cooc URL --subject Paris --object France",
+        "documents URL --text Paris",
+        "documents URL --pattern P",
+        "trace URL Paris",
+        "facts count FACTS --index URL --out OUT",
+        "facts count FACTS --index URL --dry-run --out OUT",
+        "index info URL",
+        "ngram prob URL Paris",
+        "ngram ntd URL Paris",
+        "serve URL",
+    ],
+)
+def test_every_command_that_reads_a_url_refuses_the_layout_compact(
+    command: str, compact: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "facts.csv").write_text("subject,object\nParis,France\n")
+    words = {"URL": compact, "FACTS": str(tmp_path / "facts.csv"), "OUT": str(tmp_path / "out.csv")}
+    code, out, err = ran(capsys, *(words.get(word, word) for word in command.split()))
+    assert (code, out) == (2, "")
+    assert re.search(COMPACT, err)
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "index verify URL",
+        "index add URL SOURCE",
+        "index delete URL --id a",
+        "index compact URL",
+        "index slice URL --shards 0-0 --out OUT",
+        "index convert URL --layout suffix-array --out OUT",
+        "index list URL",
+    ],
+)
+def test_commands_that_need_a_local_folder_say_so(
+    command: str, site: WebServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"http://me:pa55@{site.url.removeprefix('http://')}/ix?token=s3cr3t"
+    words = {"URL": url, "SOURCE": str(write_corpus(tmp_path / "c.jsonl", [{"text": "a"}])), "OUT": str(tmp_path / "o")}
+    code, out, err = ran(capsys, *(words.get(word, word) for word in command.split()))
+    assert (code, out) == (2, "")
+    assert f"{site.url}/ix?… is a URL, but this command needs a local path; copy it to this machine" in err
+    assert "pa55" not in err
+    assert "s3cr3t" not in err
+    assert site.requests == []
 
 
 def test_credentials_never_appear(site: WebServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -243,7 +243,7 @@ def test_unreachable_file_is_named_and_the_others_are_counted(
 def test_damaged_object_is_refused(corpus: Path, tmp_path: Path) -> None:
     shared(corpus, tmp_path)
     (tmp_path / "work/count/000003").write_bytes(b"damage")
-    with pytest.raises(InputError, match="object of a unit is damaged"):
+    with pytest.raises(InputError, match="stored result of a unit is damaged"):
         shared(corpus, tmp_path)
 
 

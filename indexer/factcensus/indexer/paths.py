@@ -36,10 +36,14 @@ def index_folder(path: str | Path) -> Path:
     """Return a checked path of an index.
 
     Raises:
-        InputError: It is an empty text, such as from an unset variable, which ``Path`` would read as the folder ``.``.
+        InputError: It is an empty text, such as from an unset variable, which ``Path`` would read as the folder ``.``;
+            or it is a URL, or was made from one.
     """
     if path == "":
         raise InputError("the path of the index is empty; give a folder ('.' for the current one)")
+    place = Place.of(path)
+    if not place.is_local:
+        raise InputError(f"{place} is a URL, but this needs a local folder; copy the index to this machine")
     return Path(path)
 
 

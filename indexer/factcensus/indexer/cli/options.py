@@ -30,15 +30,32 @@ else:  # in older versions of click, these classes take no type parameter
 
 
 class AnyPath(click.Path):
-    """A path; an empty text, such as from an unset variable, is refused rather than read as the folder ``.``."""
+    """A local path.
+
+    An empty text, such as from an unset variable, is refused rather than read as the folder ``.``. So is a URL, which
+    would be read as a folder that does not exist.
+    """
 
     def __init__(self) -> None:
         super().__init__(path_type=Path, readable=False)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path."""
+        from factcensus.indexer.system.places import Place, is_url
+
         if value == "":
             raise click.UsageError(f"{_name(param)} is empty; give a path", ctx)
+        if isinstance(value, str) and is_url(value):
+            try:
+                place = Place.of(value)
+            except InputError as error:
+                raise click.UsageError(f"{_name(param)}: {error}", ctx) from None
+            if not place.is_local:
+                raise click.UsageError(
+                    f"{_name(param)}: {place} is a URL, but this command needs a local path; copy it to this machine",
+                    ctx,
+                )
+            value = str(place.path)
         return super().convert(value, param, ctx)
 
 

@@ -240,8 +240,8 @@ def refuse_compact(manifest: Manifest, place: Place) -> None:
     """
     if manifest.layout != "suffix-array":
         raise InputError(
-            f"{place} has the layout {manifest.layout}, which cannot be queried over a network; copy the index to this "
-            "machine, or convert it with 'factcensus index convert --layout suffix-array'"
+            f"{place} has the layout {manifest.layout}, which cannot be read over a network; copy the index to this "
+            "machine, or convert a copy with 'factcensus index convert --layout suffix-array' and upload the result"
         )
 
 
