@@ -360,8 +360,10 @@ def _with_groups(parts: Sequence[Slice], answers: Sequence[Answer | _Refused[Ans
     refused = [answer for answer in answers if isinstance(answer, _Refused)]
     if refused and len(refused) == len(answers):
         raise UnknownNameError(refused[0].detail)
-    pairs = zip(parts, answers, strict=True)
-    return [answer.grouped(part) if isinstance(answer, _Refused) else answer for part, answer in pairs]
+    found: list[Answer] = []
+    for part, answer in zip(parts, answers, strict=True):
+        found.append(cast("_Refused[Answer]", answer).grouped(part) if isinstance(answer, _Refused) else answer)
+    return found
 
 
 def _close(pool: ThreadPoolExecutor, slices: Sequence[Slice]) -> None:
