@@ -110,14 +110,14 @@ def test_short_counts_use_no_thread_and_return_the_same_numbers(
 def test_texts_with_stored_counts_use_no_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: list[Any], layout: Layout
 ) -> None:
-    texts = [f"{'paris ' * 60} text{number}" for number in range(30)]
+    texts = [f"{'paris ' * 200} text{number}" for number in range(30)]
     (tmp_path / "corpus.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     build_index([tmp_path / "corpus.jsonl"], tmp_path / "tiny", layout=layout, jobs=1)
-    monkeypatch.setattr(warming, "FEW_ROWS", 100)
+    monkeypatch.setattr(warming, "FEW_ROWS", 2000)
     with serving(Settings(indexes=(tmp_path / "tiny",))) as url, httpx.Client(base_url=url) as client:
         for words, in_threads in ((1, 0), (8, 0), (9, 1)):  # counts of up to 8 tokens are stored
             answer = client.post(COUNT, json={"text": "paris " * words}).json()
-            assert (answer["occurrences"], answer["documents"]) == (30 * (61 - words), 30)
+            assert (answer["occurrences"], answer["documents"]) == (30 * (201 - words), 30)
             assert len(threads) == in_threads
         client.post(COOC, json={"subject": {"name": "paris"}, "object": {"name": "text3"}}).raise_for_status()
         assert len(threads) == 2, "pairs read all mentions"

@@ -111,8 +111,9 @@ class ShortCounts:
             return None
         waits = resource.getrusage(_WHO).ru_majflt
         wanted = forms()
-        rows = _visited_rows if of_text else _rows
-        few = len(wanted) * len(index.shards) <= FEW_SEARCHES and rows(index, wanted) <= FEW_ROWS
+        few = len(wanted) * len(index.shards) <= FEW_SEARCHES and (
+            (of_text and _visited_rows(index, wanted) <= FEW_ROWS) or _rows(index, wanted) <= FEW_ROWS
+        )
         answer = count(Deadline()) if few else None
         if resource.getrusage(_WHO).ru_majflt > waits:
             self._from[index] = monotonic() + COLD_S

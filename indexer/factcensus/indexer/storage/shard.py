@@ -179,7 +179,7 @@ class Shard(ABC):
         """Return an upper bound of the number of occurrences of these tokens, without visiting them."""
 
     def most_visited(self, token_ids: Sequence[int], counted: Mask, column: int) -> int:  # noqa: ARG002  # for layouts
-        """Return an upper bound of the occurrences that :meth:`count` visits; 0 if the counts are stored."""
+        """Return an upper bound of the occurrences that :meth:`count` visits; stored counts need no visit."""
         return self.most_occurrences(token_ids)
 
     @abstractmethod

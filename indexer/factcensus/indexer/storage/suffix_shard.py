@@ -202,10 +202,10 @@ class SuffixArrayShard(Shard):
 
     def most_visited(self, token_ids: Sequence[int], counted: Mask, column: int) -> int:  # noqa: ARG002  # as in the base
         """Return an upper bound of the occurrences that :meth:`count` visits; see :meth:`Shard.most_visited`."""
-        rows = self.most_occurrences(token_ids)
-        # All frequent n-grams are stored, if any are; other builders of this layout store none.
-        stored = column >= 0 and len(self.frequent) > 0 and rows > FREQUENT and len(token_ids) <= LONGEST
-        return 0 if stored else rows
+        # All more frequent n-grams are stored, if any are; other builders of this layout store none.
+        if column >= 0 and len(self.frequent) > 0 and len(token_ids) <= LONGEST:
+            return FREQUENT
+        return self.most_occurrences(token_ids)
 
     def positions_of(self, token_ids: Sequence[int]) -> npt.NDArray[np.int64]:
         """Return the positions of all occurrences of these tokens, in the order of the suffix array."""
