@@ -115,10 +115,11 @@ leading_zeros: Any = _instruction("ctlz", 0)
 #: ``address_of(array)`` returns the address of a contiguous array. Arrays that an inlined function takes in an inner
 #: loop can cost more than everything else, because Numba counts references to them; addresses cost nothing.
 address_of: Any = Lazy(_make_address)
-#: The integer at an address: uint64, or int64 with the value of a uint32 or uint16.
+#: The integer at an address: uint64, or int64 with the value of a uint32, uint16 or uint8.
 load_64: Any = _access(64)
 load_32: Any = _access(32)
 load_16: Any = _access(16)
+load_8: Any = _access(8)
 #: ``prefetch(address)`` asks the processor to load what is needed soon.
 prefetch: Any = Lazy(_make_prefetch)
 
@@ -148,6 +149,13 @@ def bits_from(address: Any, at: Any, width: Any) -> Any:
 
 
 @compiled(inline="always")
+def word_from(address: Any, at: Any) -> Any:
+    """Run :func:`word_at` for the words at an address."""
+    word, shift = address + (at >> 6 << 3), np.uint64(at & 63)
+    return load_64(word) >> shift | (load_64(word + 8) << np.uint64(1)) << (np.uint64(63) - shift)
+
+
+@compiled(inline="always")
 def set_bits(words: Any, at: Any, value: Any) -> None:
     """Write the set bits of an integer below 2**63 from bit ``at`` on, where all bits are still 0."""
     shift = np.uint64(at & 63)
@@ -163,8 +171,11 @@ def bit_length(value: Any) -> Any:
 
 @compiled()
 def low_bits(count: Any, bound: Any) -> Any:
-    """Return the number of low bits of an Elias-Fano set."""
-    return bit_length(max(1, bound // max(1, count))) - 1
+    """Return the number of low bits of an Elias-Fano set: the largest one with ``count << low <= bound``, or 0."""
+    low = bit_length(bound) - bit_length(max(1, count))  # a division would take longer than everything else here
+    if low > 0 and (count << low) > bound:
+        low -= 1
+    return max(0, low)
 
 
 @compiled()
@@ -208,14 +219,14 @@ def decode_set(words: Array, at: Any, count: Any, bound: Any, out: Array) -> Any
 @compiled()
 def decode_elias_fano(words: Array, at: Any, count: Any, bound: Any, out: Array) -> Any:
     """Run :func:`decode_set` for an Elias-Fano set."""
-    found = 0
+    found, address = 0, address_of(words)
     low = low_bits(count, bound)
     lows = at + 32 * skips(count, bound, low)
     highs = lows + count * low
     for base in range(0, count + ((bound - 1) >> low), 64):
-        word = word_at(words, highs + base)
+        word = word_from(address, highs + base)
         while word != 0 and found < count:
-            value = ((base + lowest_bit(word) - found) << low) | bits_at(words, lows + found * low, low)
+            value = ((base + lowest_bit(word) - found) << low) | bits_from(address, lows + found * low, low)
             if value >= bound:
                 return found
             out[found] = value
@@ -227,7 +238,7 @@ def decode_elias_fano(words: Array, at: Any, count: Any, bound: Any, out: Array)
 @compiled()
 def seek_elias_fano(words: Array, at: Any, count: Any, bound: Any, wanted: Any) -> tuple[Any, Any]:
     """Return the number and the value of the first integer of at least ``wanted``; (count, bound) if there is none."""
-    low = low_bits(count, bound)
+    low, address = low_bits(count, bound), address_of(words)
     entries = skips(count, bound, low)
     lows = at + 32 * entries
     highs = lows + count * low
@@ -236,21 +247,21 @@ def seek_elias_fano(words: Array, at: Any, count: Any, bound: Any, wanted: Any) 
     first, last = 0, entries  # the last entry before which fewer than ``high`` zeros occur
     while first < last:
         middle = (first + last + 1) // 2
-        if 64 * SKIP * middle - bits_at(words, at + 32 * (middle - 1), 32) < high:
+        if 64 * SKIP * middle - bits_from(address, at + 32 * (middle - 1), 32) < high:
             first = middle
         else:
             last = middle - 1
     base = 64 * SKIP * first
-    number = bits_at(words, at + 32 * (first - 1), 32) if first else np.int64(0)
+    number = bits_from(address, at + 32 * (first - 1), 32) if first else np.int64(0)
     while base < end and number < count:
-        word = word_at(words, highs + base)
+        word = word_from(address, highs + base)
         ones = popcount(word)
         if base + 64 - number - ones < high:
             number += ones
             base += 64
             continue
         while word != 0 and number < count:
-            value = ((base + lowest_bit(word) - number) << low) | bits_at(words, lows + number * low, low)
+            value = ((base + lowest_bit(word) - number) << low) | bits_from(address, lows + number * low, low)
             if value >= wanted:
                 return number, min(value, bound)
             word &= word - np.uint64(1)
@@ -310,16 +321,16 @@ def next_in_set(words: Array, at: Any, count: Any, bound: Any, number: Any, valu
     """Return the integer after ``value``, which is integer ``number`` of a set; ``bound`` if it is the last."""
     if number + 1 >= count:
         return np.int64(bound)
-    low = low_bits(count, bound)
+    low, address = low_bits(count, bound), address_of(words)
     lows = at + 32 * skips(count, bound, low)
     highs = lows + count * low
     base = (value >> low) + number + 1
     end = count + ((bound - 1) >> low)
     while base < end:
-        word = word_at(words, highs + base)
+        word = word_from(address, highs + base)
         if word != 0:
             high = base + lowest_bit(word) - number - 1
-            return min(high << low | bits_at(words, lows + (number + 1) * low, low), np.int64(bound))
+            return min(high << low | bits_from(address, lows + (number + 1) * low, low), np.int64(bound))
         base += 64
     return np.int64(bound)
 
@@ -345,8 +356,8 @@ def keep_near(
     lows = at + 32 * entries
     highs = lows + count * low
     end = count + ((bound - 1) >> low)
-    number, base, value = np.int64(0), np.int64(0), np.int64(-1)
-    word = word_at(words, highs)
+    number, base, value, address = np.int64(0), np.int64(0), np.int64(-1), address_of(words)
+    word = word_from(address, highs)
     for i in range(size):
         candidate = np.int64(candidates[i])
         wanted = max(np.int64(0), candidate + before)
@@ -354,20 +365,20 @@ def keep_near(
             high = wanted >> low
             if high - (base - number) > 64 * SKIP:  # far away
                 entry = base // (64 * SKIP)
-                while entry < entries and 64 * SKIP * (entry + 1) - bits_at(words, at + 32 * entry, 32) < high:
+                while entry < entries and 64 * SKIP * (entry + 1) - bits_from(address, at + 32 * entry, 32) < high:
                     entry += 1
                 if entry * 64 * SKIP > base:
-                    base, number = entry * 64 * SKIP, bits_at(words, at + 32 * (entry - 1), 32)
-                    word = word_at(words, highs + base)
+                    base, number = entry * 64 * SKIP, bits_from(address, at + 32 * (entry - 1), 32)
+                    word = word_from(address, highs + base)
             while value < wanted and number < count and base < end:
                 ones = popcount(word)
                 if base + 64 - number - ones < high or word == 0:
                     number += ones
                     base += 64
                     if base < end:
-                        word = word_at(words, highs + base)
+                        word = word_from(address, highs + base)
                     continue
-                value = ((base + lowest_bit(word) - number) << low) | bits_at(words, lows + number * low, low)
+                value = ((base + lowest_bit(word) - number) << low) | bits_from(address, lows + number * low, low)
                 word &= word - np.uint64(1)
                 number += 1
             if value < wanted:
@@ -425,11 +436,11 @@ def fill_bitmap(words: Array, at: Any, count: Any, bound: Any, bitmap: Array) ->
     low = low_bits(count, bound)
     lows = at + 32 * skips(count, bound, low)
     highs = lows + count * low
-    found = 0
+    found, address = 0, address_of(words)
     for base in range(0, count + ((bound - 1) >> low), 64):
-        word = word_at(words, highs + base)
+        word = word_from(address, highs + base)
         while word != 0 and found < count:
-            value = min(((base + lowest_bit(word) - found) << low) | bits_at(words, lows + found * low, low), bound)
+            value = min(((base + lowest_bit(word) - found) << low) | bits_from(address, lows + found * low, low), bound)
             bit = value + PADDING
             bitmap[bit >> 6] |= np.uint64(1) << np.uint64(bit & 63)
             word &= word - np.uint64(1)

@@ -51,10 +51,12 @@ SELECTIVE = 3
 RARE = 16
 #: Blocks by which the planes and the payload are loaded in advance.
 _PLANES_AHEAD, _PAYLOAD_AHEAD = 16, 8
-#: Tokens on either side of an anchor whose classes are compared before its code.
-_FILTERS = 3
-#: Cost of a block of a second anchor that becomes a bitmap, and of looking for a block without one, in steps of 4 ns.
-_BITMAP_COST, _SEEK_COST = 1, 3
+#: Blocks that are searched before the space for their matches is checked again.
+_TOGETHER = 32
+#: Maximum number of lists that a plan keeps looked up.
+_MOST_LOOKED_UP = 4096
+#: Cost of a block of a second anchor that becomes a bitmap, and of looking for a block without one, in steps of 2 ns.
+_BITMAP_COST, _SEEK_COST = 1, 8
 
 
 class Plan(NamedTuple):
@@ -86,48 +88,74 @@ class Reader(NamedTuple):
 
 
 @compiled()
+def _no_lists(most: Any) -> Array:
+    """Return space for the lists looked up last, because many names have the same words.
+
+    Returns:
+        int64 (power of two, 3): number, bit offset and number of blocks of a list.
+    """
+    slots = 1
+    while slots < min(most, _MOST_LOOKED_UP):
+        slots *= 2
+    return np.full((slots, 3), -1, np.int64)
+
+
+@compiled()
 def plan_search(text: Text, lists: Lists, plan: Plan) -> None:
-    """Fill ``classes``, ``anchors`` and ``most`` of a plan whose codes are known."""
+    """Fill ``classes``, ``anchors`` and ``most`` of a plan whose codes are known.
+
+    Codes are numbered by frequency, so the two largest codes of a form are its rarest tokens.
+    """
+    looked_up = _no_lists(plan.codes.size)
     for i in range(plan.codes.size):
         plan.classes[i] = class_of(text, plan.codes[i])
     for form in range(plan.starts.size - 1):
         first, last = plan.starts[form], plan.starts[form + 1]
-        plan.anchors[form] = 0
+        anchors = plan.anchors[form]
+        anchors[:] = 0
         plan.most[form] = 0
-        occurs = last > first
-        for i in range(first, last):
-            occurs = occurs and 0 <= plan.codes[i] < lists.alphabet
-        if not occurs:
-            continue
-        most, best, second = np.int64(1) << 62, np.int64(-1), np.int64(-1)
+        occurs, rarest, other = last > first, np.int64(-1), np.int64(-1)
         for i in range(first, last):
             code = plan.codes[i]
-            most = min(most, np.int64(lists.values[run_of(lists, code)]))
-            for pair in range(2):
-                number = code
-                if pair:
-                    if i + 1 == last or code >= lists.frequent or plan.codes[i + 1] >= lists.frequent:
-                        continue
-                    number = lists.alphabet + code * lists.frequent + plan.codes[i + 1]
-                at, blocks = list_of(lists, number)
-                if best < 0 or blocks < best:
-                    if number != plan.anchors[form, 0] or best < 0:
-                        plan.anchors[form, 4:8] = plan.anchors[form, 0:4]
-                        second = best
-                    best = blocks
-                    _set_anchor(plan.anchors, form, 0, number, at, blocks, i - first)
-                elif number != plan.anchors[form, 0] and (second < 0 or blocks < second):
-                    second = blocks
-                    _set_anchor(plan.anchors, form, 4, number, at, blocks, i - first)
-        plan.most[form] = most if best > 0 else 0
-        if second < 0 or second >= lists.blocks // SELECTIVE:
-            plan.anchors[form, 6] = 0
+            occurs = occurs and 0 <= code < lists.alphabet
+            if rarest < 0 or code > plan.codes[rarest]:
+                rarest, other = i, rarest
+            elif code != plan.codes[rarest] and (other < 0 or code > plan.codes[other]):
+                other = i
+        if not occurs:
+            continue
+        anchors[2], anchors[6] = -1, -1
+        _add_anchor(lists, looked_up, anchors, plan.codes[rarest], rarest - first)
+        if other >= 0:
+            _add_anchor(lists, looked_up, anchors, plan.codes[other], other - first)
+        for i in range(first, last - 1):
+            if plan.codes[i] < lists.frequent and plan.codes[i + 1] < lists.frequent:
+                number = lists.alphabet + plan.codes[i] * lists.frequent + plan.codes[i + 1]
+                _add_anchor(lists, looked_up, anchors, number, i - first)
+        if anchors[2] > 0:
+            plan.most[form] = np.int64(lists.values[run_of(lists, plan.codes[rarest])])
+        if anchors[6] < 0 or anchors[6] >= lists.blocks // SELECTIVE:
+            anchors[6] = 0
 
 
-@compiled(inline="always")
-def _set_anchor(anchors: Any, form: Any, first: Any, number: Any, at: Any, blocks: Any, place: Any) -> None:
-    anchors[form, first], anchors[form, first + 1] = number, at
-    anchors[form, first + 2], anchors[form, first + 3] = blocks, place
+@compiled()
+def _add_anchor(lists: Lists, looked_up: Array, anchors: Array, number: Any, place: Any) -> None:
+    """Make a list the first or the second anchor of a form if it is rarer; a number of blocks of -1 means none yet."""
+    slot = number & (looked_up.shape[0] - 1)
+    if looked_up[slot, 0] != number:
+        looked_up[slot, 1], looked_up[slot, 2] = list_of(lists, number)
+        looked_up[slot, 0] = number
+    at, blocks = looked_up[slot, 1], looked_up[slot, 2]
+    into = -1
+    if anchors[2] < 0 or blocks < anchors[2]:
+        for i in range(4):
+            anchors[4 + i] = anchors[i]
+        into = 0
+    elif number != anchors[0] and (anchors[6] < 0 or blocks < anchors[6]):
+        into = 4
+    if into >= 0:
+        anchors[into], anchors[into + 1] = number, at
+        anchors[into + 2], anchors[into + 3] = blocks, place
 
 
 class Sought(NamedTuple):
@@ -198,9 +226,10 @@ def match_block(at: Any, form: Any, block: Any, begin: Any, end: Any) -> Any:
     planes = planes_of(at, block)
     members = class_mask(planes, form.k)
     mask = members
-    for i in range(max(0, form.place - _FILTERS), min(form.length, form.place + _FILTERS + 1)):
-        if i != form.place:
-            mask &= _moved(class_mask(planes, np.int64(load_64(form.classes + 8 * i))), i - form.place)
+    # Not a loop, because the compiler would use vectors, which take longer for the few tokens of most names.
+    mask = _near(planes, form, -1, _near(planes, form, 1, mask))
+    mask = _near(planes, form, -2, _near(planes, form, 2, mask))
+    mask = _near(planes, form, -3, _near(planes, form, 3, mask))
     matched, one = np.uint64(0), np.uint64(1)
     if mask != 0:
         first = payload_of(at, block, planes, form.k)
@@ -220,6 +249,18 @@ def match_block(at: Any, form: Any, block: Any, begin: Any, end: Any) -> Any:
                     matched |= bit
             mask ^= bit
     return matched
+
+
+@compiled(inline="always")
+def _near(planes: Any, form: Any, distance: Any, mask: Any) -> Any:
+    """Return the places in ``mask`` at this distance from which the class of a code of the form is, or the block ends.
+
+    All are returned if the form has no token at this distance from its anchor.
+    """
+    i = form.place + distance
+    if 0 <= i < form.length:
+        mask &= _moved(class_mask(planes, np.int64(load_64(form.classes + 8 * i))), distance)
+    return mask
 
 
 @compiled(inline="always")
@@ -326,21 +367,41 @@ def locate(
             candidates = narrowed
         known, blocks = sought(text, plan, form), address_of(candidates)
         _prefetch_first(address, blocks, left)
-        for i in range(left):
-            if count + BLOCK > found.size:
+        for first in range(0, left, _TOGETHER):
+            last = min(left, first + _TOGETHER)
+            if count + (last - first) * BLOCK > found.size:
                 found = _larger(found, count)
-            if i + _PLANES_AHEAD < left:
-                prefetch_planes(address, load_32(blocks + 4 * (i + _PLANES_AHEAD)))
-            if i + _PAYLOAD_AHEAD < left:
-                prefetch_payload(address, load_32(blocks + 4 * (i + _PAYLOAD_AHEAD)))
-            block = load_32(blocks + 4 * i)
-            if known.length == 1:
-                matched = match_token(address, known, block, text.size)
-            else:
-                matched = match_block(address, known, block, 0, text.size)
-            count = add_matches(matched, (block << 6) - known.place, found, count)
+            count = _match_blocks(address, known, text.size, blocks, first, last, left, found, count)
         ranges[form, 1] = count
     return found[:count].copy()
+
+
+@compiled()
+def _match_blocks(
+    at: Any, form: Any, size: Any, blocks: Any, first: Any, last: Any, left: Any, found: Array, count: Any
+) -> Any:
+    """Write the positions of a form in some blocks to ``found[count:]``, and return the new count.
+
+    It is not part of :func:`locate`, which replaces ``found``: there, every block would cost two atomic instructions
+    that count references to it.
+
+    Args:
+        at: The addresses of the text; ``size`` is its number of tokens.
+        form: The form.
+        blocks: Address of uint32 (left,), all blocks of the form; [first, last) are searched.
+    """
+    for i in range(first, last):
+        if i + _PLANES_AHEAD < left:
+            prefetch_planes(at, load_32(blocks + 4 * (i + _PLANES_AHEAD)))
+        if i + _PAYLOAD_AHEAD < left:
+            prefetch_payload(at, load_32(blocks + 4 * (i + _PAYLOAD_AHEAD)))
+        block = load_32(blocks + 4 * i)
+        if form.length == 1:  # noqa: SIM108 - long lines
+            matched = match_token(at, form, block, size)
+        else:
+            matched = match_block(at, form, block, 0, size)
+        count = add_matches(matched, (block << 6) - form.place, found, count)
+    return count
 
 
 @compiled()

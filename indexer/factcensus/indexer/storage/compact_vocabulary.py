@@ -24,6 +24,7 @@ import numpy.typing as npt
 from factcensus.indexer.analyzers.words import WordTable
 from factcensus.indexer.arrays import Array
 from factcensus.indexer.errors import IndexFormatError
+from factcensus.indexer.kernels.bits import address_of, load_8, prefetch
 from factcensus.indexer.kernels.compiled import compiled
 from factcensus.indexer.kernels.permutation import (
     Permutation,
@@ -40,6 +41,8 @@ from factcensus.indexer.storage.vocabulary import Vocabulary, id_in, sorted_ids
 
 #: Words between two that are stored as a whole.
 GROUP = 16
+#: Words that are looked up together.
+_TOGETHER = 32
 _KIND = b"fcvocab1"
 _TYPES = ("u1", "<u8", "<u8", "<u8", "<u4", "<u8")
 
@@ -180,12 +183,18 @@ def _encode(arena: Array, starts: Array, order: Array, out: Array, groups: Array
 
 
 @compiled(inline="always")
-def _number(content: Any, at: Any, short: Any) -> Any:
-    """Return a number and the place after it; ``short`` is its part in the first byte of the word, 0 to 15."""
+def _number(content: Any, end: Any, at: Any, short: Any) -> Any:
+    """Return a number and the place after it.
+
+    Args:
+        content: Address of the words; ``end`` is their size.
+        at: The place after the first byte of the word, or after the number before.
+        short: The part of the number in this byte, 0 to 15.
+    """
     value, shift = np.int64(short), np.int64(0)
     if short == 15:
-        while at < content.size and shift < 56:
-            byte = np.int64(content[at])
+        while at < end and shift < 56:
+            byte = load_8(content + at)
             at += 1
             value += (byte & 0x7F) << shift
             shift += 7
@@ -200,8 +209,8 @@ def _next_word(content: Any, at: Any, found: Any) -> Any:
     size = np.int64(-1)
     if at < content.size:
         first = np.int64(content[at])
-        shared, at = _number(content, at + 1, first >> 4)
-        rest, at = _number(content, at, first & 15)
+        shared, at = _number(address_of(content), content.size, at + 1, first >> 4)
+        rest, at = _number(address_of(content), content.size, at, first & 15)
         if shared + rest <= found.size and at + rest <= content.size:
             size = shared + rest
             for i in range(rest):
@@ -246,21 +255,21 @@ def _first_eights(content: Array, groups: Array, heads: Array) -> None:
     for group in range(groups.size):
         at = np.int64(groups[group])
         if at < content.size:
-            rest, at = _number(content, at + 1, np.int64(content[at]) & 15)
+            rest, at = _number(address_of(content), content.size, at + 1, np.int64(content[at]) & 15)
             heads[group] = first_eight(content, at, min(at + rest, np.int64(content.size)))
 
 
 @compiled()
-def _compare(content: Array, begin: Any, end: Any, words: Array, first: Any, last: Any) -> Any:
-    """Compare a stored word with a wanted one: -1, 0 or 1 if it is smaller, equal or larger."""
+def _compare(content: Any, begin: Any, end: Any, words: Any, first: Any, last: Any) -> Any:
+    """Compare the bytes [begin, end) at one address with the bytes [first, last) at another: -1, 0 or 1."""
     k = 0
-    while begin + k < end and first + k < last and content[begin + k] == words[first + k]:
+    while begin + k < end and first + k < last and load_8(content + begin + k) == load_8(words + first + k):
         k += 1
     if begin + k == end:
         return 0 if first + k == last else -1
     if first + k == last:
         return 1
-    return -1 if content[begin + k] < words[first + k] else 1
+    return -1 if load_8(content + begin + k) < load_8(words + first + k) else 1
 
 
 @compiled()
@@ -272,34 +281,92 @@ def _find_words(
     ``heads`` is empty, or has the first eight bytes of the words stored as a whole.
     """
     found_ids = np.full(starts.size - 1, -1, np.int64)
-    found = np.empty(longest, np.uint8)
-    for i in range(found_ids.size):
-        first, last = starts[i], starts[i + 1]
-        low, high = 0, groups.size  # the first group whose head is larger than the word
-        if heads.size:
-            wanted = first_eight(words, first, last)
-            low, high = np.searchsorted(heads, wanted, "left"), np.searchsorted(heads, wanted, "right")
-        while low < high:
-            middle = (low + high) // 2
-            at = np.int64(groups[middle])
-            if at >= content.size:
+    chosen = np.empty(_TOGETHER, np.int64)
+    address, end, wanted = address_of(content), np.int64(content.size), address_of(words)
+    for base in range(0, found_ids.size, _TOGETHER):
+        size = min(_TOGETHER, found_ids.size - base)
+        # Every step waits for memory, so each is done for all words before the next, and the waits overlap.
+        for i in range(size):
+            first, last = starts[base + i], starts[base + i + 1]
+            low, high = np.int64(0), np.int64(groups.size)  # the first group whose head is larger than the word
+            if heads.size:
+                low, high = _groups_of_head(heads, first_eight(words, first, last))
+            chosen[i] = _group_of(address, end, groups, low, high, wanted, first, last)
+            if chosen[i] < -1:
                 return np.full(found_ids.size, -2, np.int64)
-            rest, at = _number(content, at + 1, np.int64(content[at]) & 15)
-            if _compare(content, at, min(at + rest, np.int64(content.size)), words, first, last) <= 0:
-                low = middle + 1
-            else:
-                high = middle
-        if low == 0:
-            continue
-        group = low - 1
-        at = np.int64(groups[group])
-        for place in range(group * GROUP, min((group + 1) * GROUP, ids.size)):
-            size, at = _next_word(content, at, found)
-            if size < 0:
+            if chosen[i] >= 0:
+                prefetch(address + np.int64(groups[chosen[i]]))
+        for i in range(size):
+            if chosen[i] < 0:
+                continue
+            at, place = np.int64(groups[chosen[i]]), chosen[i] * GROUP
+            words_left = min(GROUP, ids.size - place)
+            found = _find_in_group(
+                address, end, at, words_left, longest, wanted, starts[base + i], starts[base + i + 1]
+            )
+            if found < -1:
                 return np.full(found_ids.size, -2, np.int64)
-            side = _compare(found, 0, size, words, first, last)
-            if side == 0:
-                found_ids[i] = image(ids, place)
-            if side >= 0:
-                break
+            if found >= 0:
+                found_ids[base + i] = image(ids, place + found)
     return found_ids
+
+
+@compiled()
+def _groups_of_head(heads: Array, wanted: Any) -> tuple[Any, Any]:
+    """Return the number of smaller heads, and of those that are smaller or equal."""
+    low, size = np.int64(0), heads.size
+    while size > 0:  # no branch depends on the heads, because half of the guesses would be wrong
+        half = (size + 1) >> 1
+        low += half * np.int64(heads[low + half - 1] < wanted)
+        size -= half
+    high = low
+    if low < heads.size and heads[low] == wanted:
+        high = np.int64(np.searchsorted(heads, wanted, "right"))
+    return low, high
+
+
+@compiled()
+def _group_of(content: Any, end: Any, groups: Array, low: Any, high: Any, words: Any, first: Any, last: Any) -> Any:
+    """Return the group in [low - 1, high) in which a word would be; -1 if there is none, -2 if the file is damaged."""
+    while low < high:
+        middle = (low + high) // 2
+        at = np.int64(groups[middle])
+        if at < 0 or at >= end:
+            return np.int64(-2)
+        rest, at = _number(content, end, at + 1, load_8(content + at) & 15)
+        if _compare(content, at, min(at + rest, end), words, first, last) <= 0:
+            low = middle + 1
+        else:
+            high = middle
+    return low - 1
+
+
+@compiled()
+def _find_in_group(content: Any, end: Any, at: Any, size: Any, longest: Any, words: Any, first: Any, last: Any) -> Any:
+    """Return which of the ``size`` words from ``at`` on is the wanted one; -1 for none, -2 if the file is damaged.
+
+    A word that shares more bytes with the one before than the wanted word does is smaller as well; one that shares
+    fewer is larger. So stored words need not be decoded.
+    """
+    same = np.int64(0)  # the number of leading bytes in which the wanted word and the last smaller one agree
+    for number in range(size):
+        if at < 0 or at >= end:
+            return np.int64(-2)
+        byte = load_8(content + at)
+        shared, at = _number(content, end, at + 1, byte >> 4)
+        rest, at = _number(content, end, at, byte & 15)
+        if shared + rest > longest or at + rest > end:
+            return np.int64(-2)
+        if shared < same:
+            return np.int64(-1)
+        if shared == same:
+            k = np.int64(0)
+            while k < rest and first + same < last and load_8(content + at + k) == load_8(words + first + same):
+                k += 1
+                same += 1
+            if first + same == last:
+                return np.int64(number) if k == rest else np.int64(-1)
+            if k < rest and load_8(content + at + k) > load_8(words + first + same):
+                return np.int64(-1)
+        at += rest
+    return np.int64(-1)
