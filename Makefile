@@ -11,7 +11,8 @@ help:
 	@echo "make demo        run the whole pipeline once on a CPU: index, counts, unlearning, evaluation, report"
 	@echo "make test        run the tests"
 	@echo "make check       run ruff, mypy, pyright, import-linter and the tests"
-	@echo "make check-full  run the linters, the slow tests, and the container stack if a container engine is running"
+	@echo "make check-full  run the linters, the slow tests, the tests of compiled code with bounds checks, and the container"
+	@echo "                 stack if a container engine is running"
 	@echo "make bench       compare with other programs; BENCH='NAME... --corpus CORPUS --facts FACTS' chooses benchmarks and input"
 	@echo "make docs        write the documentation site to site/"
 	@echo "make dist        build the wheels and the source archive, and check what the package index will show"
@@ -57,8 +58,12 @@ lint: .venv/dev
 
 check: lint test
 
+# Tests of compiled functions, which run once more with checks of all bounds; this compiles everything anew.
+KERNEL_TESTS := $(addprefix tests/indexer/test_,compact.py counts.py facts.py language_model.py quick_pair.py scan.py suffix_array.py word_encoder.py)
+
 check-full: lint
 	$(BIN)/python -m pytest -m full -n $(TEST_JOBS)
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CURDIR)/.pytest_cache/bounds $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile $(KERNEL_TESTS)
 	.ci/stack
 
 bench: .venv/bench

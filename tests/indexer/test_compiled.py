@@ -108,6 +108,23 @@ def test_change_in_an_imported_module_recompiles_code(tmp_path: Path, monkeypatc
     assert digest() != before
 
 
+def test_process_with_older_sources_leaves_no_code_for_newer_ones(tmp_path: Path) -> None:
+    """It has imported the module, the module is changed, and only then is its function compiled."""
+    older = fresh(tmp_path)
+    (tmp_path / "halves.py").write_text(SOURCE.replace("/ 2", "/ 4"))
+    os.utime(tmp_path / "halves.py", ns=(0, 0))
+    assert older(np.array([3])) == 1.5
+    assert not cached(tmp_path)
+    spec = importlib.util.spec_from_file_location(f"halves{next(_numbers)}", tmp_path / "halves.py")
+    assert spec
+    assert spec.loader
+    newer = importlib.util.module_from_spec(spec)
+    jit.digest_sources.cache_clear()  # as in another process
+    spec.loader.exec_module(newer)
+    assert newer.half(np.array([3])) == 0.75
+    assert len(cached(tmp_path)) == 1
+
+
 def test_files_of_other_versions_are_removed(tmp_path: Path) -> None:
     fresh(tmp_path)(np.array([3.0]))
     (name,) = cached(tmp_path)

@@ -44,6 +44,7 @@ class Kernel(Generic[Parameters, Result]):
         self.py_func = function
         self._inline: Literal["never", "always"] = inline
         self._variants = native.variants_of(function)
+        native.note_import(cast(Any, function).__code__.co_filename)
         self._dispatcher: Any = None
 
     def __call__(self, *arguments: Parameters.args, **named: Parameters.kwargs) -> Result:

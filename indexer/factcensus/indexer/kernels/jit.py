@@ -4,7 +4,8 @@ Numba's own cache numbers its files with a list that each process reads, changes
 compile the same function for different types at the same time, both may use the same number. A process that loads this
 file runs machine code for the wrong types and crashes at best. Numba also keeps cached code if only an inlined function
 from another module has changed. Here the name of a file is a digest of everything its code depends on, which avoids
-both problems. If the cache cannot be written, compiling takes time but raises no error.
+both problems. A process whose sources changed after it imported them uses no cache, because the digest would be that of
+the new sources. If the cache cannot be written, compiling takes time but raises no error.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any, Literal, cast
 import numba
 from numba.core import config, serialize
 
-from factcensus.indexer.kernels.native import IMPORT
+from factcensus.indexer.kernels import native
 from factcensus.indexer.system import progress
 from factcensus.indexer.system.files import write_atomically
 
@@ -39,20 +40,24 @@ def compile_lazily(function: Callable[..., Any], inline: Literal["never", "alway
     source = cast(Any, function)
     copy = FunctionType(source.__code__, {**source.__globals__, **names}, source.__name__, source.__defaults__)
     dispatcher: Any = numba.njit(nogil=True, inline=inline)(update_wrapper(copy, source))
+    module = Path(source.__code__.co_filename)
+    digest = digest_sources(module)
+    if any(map(native.changed_since_import, sources_of(module))):
+        return dispatcher
     try:
         dispatcher.enable_caching()
     except (RuntimeError, AttributeError):  # no writable folder, or NUMBA_DISABLE_JIT=1 for a debugger
         return dispatcher
-    dispatcher._cache._cache_file = _CacheFile(dispatcher._cache._cache_file, Path(source.__code__.co_filename))
+    dispatcher._cache._cache_file = _CacheFile(dispatcher._cache._cache_file, digest)
     return dispatcher
 
 
 class _CacheFile:
     """The cache files of one function, one per combination of types, named after all that determines its code."""
 
-    def __init__(self, numbas: Any, module: Path) -> None:
+    def __init__(self, numbas: Any, digest: str) -> None:
         self._folder = Path(numbas._cache_path)
-        self._prefix = f"{Path(numbas._index_path).stem}.{digest_sources(module)}."
+        self._prefix = f"{Path(numbas._index_path).stem}.{digest}."
 
     def flush(self) -> None:
         self._remove(lambda _name: True)
@@ -93,14 +98,20 @@ def digest_sources(module: Path) -> str:
     Compiled code contains functions and constants of other modules.
     """
     digest = hashlib.sha256(f"{numba.__version__} {cast(Any, config).BOUNDSCHECK}".encode())
+    for path in sources_of(module):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def sources_of(module: Path) -> list[Path]:
+    """Return a module and its imports from this package."""
     found, waiting = {module}, [module]
     while waiting:
-        for name in IMPORT.findall(waiting.pop().read_text(encoding="utf-8")):
+        for name in native.IMPORT.findall(waiting.pop().read_text(encoding="utf-8")):
             path = _PACKAGE.joinpath(*name.split("."))
             for file in path.glob("*.py") if path.is_dir() else [path.with_suffix(".py")]:
                 if file not in found:
                     found.add(file)
                     waiting.append(file)
-    for path in sorted(found):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+    return sorted(found)

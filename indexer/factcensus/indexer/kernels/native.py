@@ -14,7 +14,9 @@ import os
 import platform
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
@@ -32,6 +34,10 @@ X86_64_V3 = frozenset({"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "mov
 #: The folder of factcensus.indexer.
 _PACKAGE = Path(__file__).parents[1]
 IMPORT = re.compile(r"^from factcensus\.indexer\.([\w.]+) import", re.MULTILINE)
+#: The time of this import; and for each module with compiled functions, when it had been changed before its import, in
+#: nanoseconds.
+_IMPORTED = time.time()
+_changes: dict[str, int] = {}
 #: The type of an argument as text.
 Key = str
 Variants = Mapping[Key, Callable[..., Any]]
@@ -47,6 +53,24 @@ def record(function: Any, arguments: tuple[Any, ...], result: Any) -> None:
         kind = type(result)
         returned = f"{kind.__module__}:{kind.__name__}" if hasattr(kind, "_fields") else None
         seen.setdefault(name_of(function), {})[flatten(arguments, [])] = returned
+
+
+def note_import(file: str) -> None:
+    """Note when the file of a module was changed last, while the module is imported."""
+    with suppress(OSError):
+        _changes[file] = os.stat(file).st_mtime_ns
+
+
+def changed_since_import(path: Path) -> bool:
+    """Return whether a module was changed after this process imported it."""
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError:
+        return True
+    noted = _changes.get(str(path))
+    if noted is None:  # a module without compiled functions
+        return _PACKAGE in path.parents and changed > 1e9 * _IMPORTED
+    return changed != noted
 
 
 def name_of(function: Any) -> str:
