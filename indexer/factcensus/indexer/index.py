@@ -32,7 +32,7 @@ from factcensus.indexer.counting import trace as tracing
 from factcensus.indexer.counting.deadline import NO_DEADLINE, Deadline
 from factcensus.indexer.counting.fact_counts import count_pairs
 from factcensus.indexer.counting.forms import forms_of_entities
-from factcensus.indexer.counting.quick_pair import count_disjoint
+from factcensus.indexer.counting.quick_pair import count_quickly
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, column_of
 from factcensus.indexer.counting.steps import cumulated
 from factcensus.indexer.counting.string_search import search_strings
@@ -215,7 +215,7 @@ class CountIndex(OpenedIndex):
         found: npt.NDArray[np.int64] | None = None  # (groups, 6)
         if by is None and window is None:
             stop = NO_DEADLINE if deadline is None else deadline.flag
-            found = count_disjoint(self.counted_shards(scope), *pair, column_of(scope), stop)
+            found = count_quickly(self.counted_shards(scope), *pair, column_of(scope), stop)
             if deadline is not None:
                 deadline.check()
         if found is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate, chain
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,19 +12,18 @@ from factcensus.indexer.arrays import Mask, TokenIds
 from factcensus.indexer.counting.forms import check_length
 from factcensus.indexer.counting.spans import number_of_spans
 from factcensus.indexer.counting.workspace import lend_workspace
-from factcensus.indexer.kernels.quick_pair import count_disjoint_pair
 from factcensus.indexer.storage.shard import Shard
 from factcensus.indexer.storage.suffix_shard import SuffixArrayShard
 
 
-def count_disjoint(
+def count_quickly(
     shards: Sequence[tuple[Shard, Mask]],
     one: Sequence[TokenIds],
     other: Sequence[TokenIds],
     column: int,
     stop: npt.NDArray[np.uint8],
 ) -> npt.NDArray[np.int64] | None:
-    """Count two entities whose mentions cannot overlap.
+    """Count two entities in whole documents.
 
     Args:
         shards: The shards, and the documents to count in each.
@@ -35,7 +33,7 @@ def count_disjoint(
 
     Returns:
         int64 (1, 6): mentions and documents of each entity; documents and pairs of both. None if their mentions could
-        overlap, or a shard is too large or has another layout.
+        overlap and are many, or a shard is too large or has another layout.
 
     Raises:
         InputError: A form is too long.
@@ -50,8 +48,8 @@ def count_disjoint(
             return None
         tokens = np.array([*chain.from_iterable(forms)], shard.token_dtype)
         with lend_workspace(shard.documents) as space:
-            space.renew(1)
-            arguments: tuple[Any, ...] = (
+            space.renew(2)
+            if not shard.count_pair(
                 *shard.count_arrays,
                 shard.ids,
                 tokens,
@@ -62,8 +60,10 @@ def count_disjoint(
                 *space.stamps,
                 stop,
                 space.work,
+                space.keys,
+                space.starts,
+                space.ends,
                 counts[0],
-            )
-            if not count_disjoint_pair(*arguments):
+            ):
                 return None
     return counts

@@ -114,7 +114,9 @@ def plan_search(text: Text, lists: Lists, plan: Plan) -> None:
         anchors = plan.anchors[form]
         anchors[:] = 0
         plan.most[form] = 0
-        occurs, rarest, other = last > first, np.int64(-1), np.int64(-1)
+        occurs = last > first
+        rarest: Any = np.int64(-1)
+        other: Any = np.int64(-1)
         for i in range(first, last):
             code = plan.codes[i]
             occurs = occurs and 0 <= code < lists.alphabet

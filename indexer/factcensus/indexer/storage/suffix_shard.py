@@ -22,6 +22,7 @@ from factcensus.indexer.kernels.ngrams import (
     count_ngram,
     count_ranges,
 )
+from factcensus.indexer.kernels.quick_pair import count_pair
 from factcensus.indexer.storage.frequent import FREQUENT, LONGEST, count_frequent
 from factcensus.indexer.storage.layout import STEP_BITS, first_entries, first_step_bits, map_file, shard_shape
 from factcensus.indexer.storage.manifest import FileRecord, ShardRecord
@@ -150,6 +151,15 @@ class SuffixArrayShard(Shard):
         return count_ngram.for_types_of(
             *self.count_arrays, np.zeros(0, self.token_dtype), EVERYTHING, -1, np.zeros(1, np.uint8)
         )
+
+    @cached_property
+    def count_pair(self) -> Callable[..., bool]:
+        """:func:`quick_pair.count_pair` for the types of this shard, which are not checked again."""
+        tokens, numbers, stamps = (np.zeros(0, each) for each in (self.token_dtype, np.int64, np.uint32))
+        stamps_of_leader, stop = (stamps, np.zeros(0, np.int32)), np.zeros(1, np.uint8)
+        query = self.ids, tokens, numbers, numbers, EVERYTHING, -1
+        scratch = *stamps_of_leader, stamps, stamps, stop, numbers, np.zeros(0, np.uint64), numbers, numbers
+        return count_pair.for_types_of(*self.count_arrays, *query, *scratch, numbers)
 
     @cached_property
     def count_arrays(self) -> tuple[Array, Array, int, int, Array, int, Array, Array, int, int, Array]:
