@@ -12,11 +12,16 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import zstandard
 
 from factcensus.indexer import CountIndex, build_index
+from factcensus.indexer.storage.manifest import Layout
 
 Record = dict[str, Any]
+#: The layouts of an index; tests of answers and changes run over both.
+LAYOUTS: tuple[Layout, ...] = ("suffix-array", "compact")
+both_layouts = pytest.mark.parametrize("layout", LAYOUTS)
 
 #: Words in a path that make infini-gram's engine misread the kind of a file.
 ENGINE_PATH_TRAPS = ("tokenized", "table", "offset", "metadata", "metaoff", "unigram")

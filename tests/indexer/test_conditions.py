@@ -14,7 +14,7 @@ from factcensus.indexer.counting.filters import condition
 from factcensus.indexer.errors import InputError, UnknownNameError
 from factcensus.indexer.storage.fields import field_name
 
-from .corpora import write_corpus
+from .corpora import LAYOUTS, write_corpus
 
 KEYS = [
     "a.b",
@@ -56,10 +56,10 @@ ROWS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=LAYOUTS)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("it's a [folder] ? *")
-    build_index([write_corpus(place / "c.jsonl", ROWS)], place / "ix", jobs=1)
+    build_index([write_corpus(place / "c.jsonl", ROWS)], place / "ix", layout=request.param, jobs=1)
     return place / "ix"
 
 

@@ -24,10 +24,10 @@ from factcensus.indexer.answers import Proof
 from factcensus.indexer.changing import deletion
 from factcensus.indexer.changing.deletion import Named
 from factcensus.indexer.errors import EmptyQueryError, InputError, VerificationError
-from factcensus.indexer.storage.manifest import Manifest
+from factcensus.indexer.storage.manifest import Layout, Manifest
 from factcensus.indexer.system.locks import lock_folder
 
-from .corpora import write_corpus
+from .corpora import LAYOUTS, both_layouts, write_corpus
 
 ROWS = [
     {"id": "ann", "text": "Ann lives in Paris", "title": "About Ann"},
@@ -39,9 +39,9 @@ ROWS = [
 ]
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    build_index([write_corpus(tmp_path / "c.jsonl", ROWS)], tmp_path / "ix", jobs=1)
+@pytest.fixture(params=LAYOUTS)
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    build_index([write_corpus(tmp_path / "c.jsonl", ROWS)], tmp_path / "ix", layout=request.param, jobs=1)
     return tmp_path / "ix"
 
 
@@ -110,10 +110,13 @@ def test_dry_run_does_not_wait_for_the_lock(folder: Path) -> None:
             delete_documents(folder, ids=["ann"])
 
 
-def test_dry_run_lists_the_first_documents_of_all_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@both_layouts
+def test_dry_run_lists_the_first_documents_of_all_shards(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(deletion, "MOST_NAMED", 7)
     rows = [{"id": f"d{i}", "text": "a b c"} for i in range(20)]
-    build_index([write_corpus(tmp_path / "c.jsonl", rows)], tmp_path / "ix", jobs=1, shard_tokens=20)
+    build_index([write_corpus(tmp_path / "c.jsonl", rows)], tmp_path / "ix", layout=layout, jobs=1, shard_tokens=20)
     planned = delete_documents(tmp_path / "ix", where="record % 2 = 1", dry_run=True)
     assert len(planned.manifest.shards) > 2
     assert [each.id for each in planned.named] == [f"d{i}" for i in range(1, 14, 2)]
@@ -160,12 +163,13 @@ def test_replacing_needs_one_id_for_each_new_document(
     add_to_index(folder, [new(tmp_path, *rows)], jobs=1)
 
 
-def test_a_reader_sees_all_old_documents_or_all_new_ones(tmp_path: Path) -> None:
+@both_layouts
+def test_a_reader_sees_all_old_documents_or_all_new_ones(layout: Layout, tmp_path: Path) -> None:
     def version(number: int) -> Path:
         rows = [{"id": f"d{i}", "text": f"same version{number}"} for i in range(8)]
         return write_corpus(tmp_path / "c.jsonl", rows)
 
-    build_index([version(0)], tmp_path / "ix", jobs=1)
+    build_index([version(0)], tmp_path / "ix", layout=layout, jobs=1)
     stop, seen, errors = threading.Event(), set[str](), list[BaseException]()
 
     def read() -> None:

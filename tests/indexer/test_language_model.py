@@ -36,14 +36,10 @@ from factcensus.indexer.infini_gram.engine_counts import next_counts
 from factcensus.indexer.infini_gram.language_model import MOST_SUPPORT, NgramModel
 from factcensus.indexer.storage.manifest import Layout
 
-from .corpora import ENGINE_PATH_TRAPS, index_folder, index_of, make_index
+from .corpora import ENGINE_PATH_TRAPS, LAYOUTS, both_layouts, index_folder, index_of, make_index
 from .strategies import QUICK
 
 pytest.importorskip("infini_gram.engine", reason="infini-gram has no wheel for this platform")
-
-#: Tests of answers run over both layouts.
-LAYOUTS: tuple[Layout, ...] = ("suffix-array", "compact")
-both_layouts = pytest.mark.parametrize("layout", LAYOUTS)
 
 END = None  # the end of a document as a next token
 

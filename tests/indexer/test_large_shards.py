@@ -24,10 +24,10 @@ from factcensus.indexer.counting import spans
 from factcensus.indexer.counting.scope import Scope
 from factcensus.indexer.kernels import search
 from factcensus.indexer.storage.layout import first_entries, pack
-from factcensus.indexer.storage.manifest import FileRecord, Manifest, ShardRecord
+from factcensus.indexer.storage.manifest import FileRecord, Layout, Manifest, ShardRecord
 from factcensus.indexer.storage.vocabulary import write_vocabulary
 
-from .corpora import index_of, make_index
+from .corpora import both_layouts, index_of, make_index
 from .strategies import QUICK, Corpus, corpora
 from .test_counts import check_by_source, check_facts
 
@@ -74,9 +74,10 @@ def test_document_of_every_position_is_found_in_large_blocks(lengths: list[int])
         assert shard.documents_of(np.arange(shard.size)).tolist() == wanted.tolist()
 
 
-def test_range_of_tokens_equals_the_documents_that_begin_in_it(tmp_path: Path) -> None:
+@both_layouts
+def test_range_of_tokens_equals_the_documents_that_begin_in_it(layout: Layout, tmp_path: Path) -> None:
     lengths = [3, 0, 0, 5, 1, 0, 7, 2, 0]
-    with make_index(tmp_path, ["a " * length for length in lengths], shard_tokens=9) as index:
+    with make_index(tmp_path, ["a " * length for length in lengths], layout=layout, shard_tokens=9) as index:
         begins = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         for first in range(20):
             for last in range(first, 20):

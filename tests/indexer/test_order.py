@@ -16,13 +16,14 @@ from factcensus.indexer.counting.order import Order
 from factcensus.indexer.counting.scanner import ScanSettings
 from factcensus.indexer.counting.steps import steps_of
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.storage.manifest import Layout
 from factcensus.indexer.tables.counts import count_names
 from factcensus.indexer.tables.files import read_table, write_table
 from factcensus.indexer.work import scan as scan_module
 from factcensus.indexer.work.runners import LocalRunner
 from factcensus.indexer.work.scan import scan_shared
 
-from .corpora import fact_table, write_corpus
+from .corpora import both_layouts, fact_table, write_corpus
 
 WORDS = ["Paris", "France", "Berlin", "of", "is", "Curie", "Warsaw"]
 FACTS = fact_table([(("Paris",), ("France",)), (("Curie",), ("Warsaw", "of")), (("Nowhere",), ("Paris",))])
@@ -87,9 +88,10 @@ def as_of(table: pa.Table, checkpoint: int) -> list[dict[str, int]]:
     return found
 
 
+@both_layouts
 @pytest.mark.parametrize("kind", ["lists", "rows", "id"])
 def test_indexes_and_scans_count_the_documents_seen_so_far(
-    kind: str, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, layout: Layout, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = world.order(kind)
     scanned = scan_facts(world.folder, FACTS, windows=[2], jobs=1, by=BY, order=Order(table))
@@ -97,7 +99,7 @@ def test_indexes_and_scans_count_the_documents_seen_so_far(
         assert as_of(scanned, checkpoint) == world.expected(tmp_path, checkpoint), checkpoint
     plain = scan_facts(world.folder, FACTS, windows=[2], jobs=1)
     assert scanned.drop_columns([f"by_{BY}"]).equals(plain)
-    build_index(world.folder, tmp_path / "ix", jobs=1, shard_tokens=400)
+    build_index(world.folder, tmp_path / "ix", layout=layout, jobs=1, shard_tokens=400)
     with CountIndex.open(tmp_path / "ix") as index:
         assert len(index.shards) > 1
         index.use_order(Order(table))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -43,7 +44,7 @@ def test_every_pair_has_the_counts_of_a_table_of_one_fact(folder: Path, monkeypa
     quick: Callable[..., object] = queries.count_quickly
     answered = []
 
-    def recorded(*arguments: object) -> object:
+    def recorded(*arguments: Any) -> object:
         found = quick(*arguments)
         answered.append(found is not None)
         return found
