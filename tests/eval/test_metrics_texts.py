@@ -53,7 +53,7 @@ def test_leak_at_k_is_the_share_of_k_subsets_with_a_match(hits: list[bool], k: i
 
 
 def test_leak_at_k_refuses_impossible_numbers() -> None:
-    with pytest.raises(ValueError, match="must be 0 to 8, got 9"):
+    with pytest.raises(ValueError, match="must be from 0 to 8, got 9"):
         leak_at_k(8, 9, 1)
     with pytest.raises(ValueError, match="k must be at least 1, got 0"):
         leak_at_k(8, 1, 0)
