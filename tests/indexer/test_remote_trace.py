@@ -66,7 +66,7 @@ def local(folder: Path) -> Iterator[CountIndex]:
 
 
 def output(local: CountIndex, words: int) -> str:
-    """Return a text of so many words: copies of documents, deleted ones too, and unknown and random words."""
+    """Return a text of ``words`` words: parts of documents, some of them deleted, and unknown and random words."""
     chance = random.Random(words)
     parts: list[str] = []
     while len(parts) < words:

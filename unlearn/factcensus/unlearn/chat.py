@@ -103,7 +103,7 @@ def render(tokenizer: PreTrainedTokenizerBase, question: str) -> str:
 
 
 class _TooLongError(BaseException):
-    """The time of a block is over; not an Exception, so that no library catches it."""
+    """Stops a block that takes too long. It is not an Exception, so no library catches it."""
 
 
 @contextmanager

@@ -15,7 +15,8 @@ _NAMES, _PAIRS = 96, 12
 _MOST_OCCURRENCES = 20_000
 #: A name in more than this share of all documents, and in more than a few, is left out.
 _EVERYWHERE, _FEW = 0.1, 100
-#: Words that occur first in the corpus are mostly the frequent ones; so many of them, at most a quarter, are no names.
+#: Number of words that are not used as names, because the first words of a corpus are mostly frequent ones. At most a
+#: quarter of all words is left out.
 _FIRST_WORDS = 1000
 #: Names taken from the words of one document, and the minimum number of letters of a word.
 _OF_DOCUMENT, _LETTERS = 3, 4

@@ -17,8 +17,7 @@ from factcensus.indexer.cli.options import (
     OUTPUT_INDEX,
     PATH,
     Choice,
-    Value,
-    Whole,
+    ShardRange,
     json_option,
     machine_options,
     notice,
@@ -376,21 +375,6 @@ def convert(index: Path, layout: Layout, out: Path, **options: Any) -> None:
     with ConsoleProgress() as progress:
         manifest = convert_index(index, layout, out, progress=progress, **options)
     _print_built(out, manifest)
-
-
-class ShardRange(Value):
-    """A range ``A-B`` of shard numbers, inclusive; ``A`` alone is one shard."""
-
-    name = "shards"
-    expected = "a range A-B of shard numbers with A at most B, such as 0-3"
-
-    def read(self, text: str) -> tuple[int, int]:
-        """Convert a text to (first, last)."""
-        first, _, last = text.partition("-")
-        ends = Whole().read(first), Whole().read(last or first)
-        if ends[0] > ends[1] or text.endswith("-"):
-            raise ValueError
-        return ends
 
 
 @command("slice", example="factcensus index slice indexes/wiki --shards 0-3 --out slices/wiki-a")

@@ -182,6 +182,21 @@ class Number(Value):
         return number
 
 
+class ShardRange(Value):
+    """A range ``A-B`` of shard numbers, inclusive; ``A`` alone is one shard."""
+
+    name = "shards"
+    expected = "a range A-B of shard numbers with A at most B, such as 0-3"
+
+    def read(self, text: str) -> tuple[int, int]:
+        """Convert a text to (first, last)."""
+        first, _, last = text.partition("-")
+        ends = Whole().read(first), Whole().read(last or first)
+        if ends[0] > ends[1] or text.endswith("-"):
+            raise ValueError
+        return ends
+
+
 class TokenRange(Value):
     """A range ``FIRST:LAST`` of token positions; FIRST may be omitted."""
 

@@ -180,7 +180,7 @@ def _counted_ends(
 
 
 def _open_spans(low: Sequence[int], high: Sequence[int], probes: int) -> list[Ends]:
-    """Return the spans to test next: so many ends for each start that is open, except those at the end of another."""
+    """Return the spans to test next: ``probes`` ends for each open start, except spans that end with another span."""
     spans: list[Ends] = []
     for start, (known, most) in enumerate(zip(low, high, strict=True)):
         if probes == 1 and spans and spans[-1][1] >= most:

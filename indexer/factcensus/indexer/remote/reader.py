@@ -100,10 +100,10 @@ class Reader:
             )
 
     def check_bytes(self, size: int) -> None:
-        """Check that so many bytes more may be read.
+        """Check that another ``size`` bytes may be read.
 
         Raises:
-            RequestLimitError: They are too many.
+            RequestLimitError: They would exceed the limit of the query.
         """
         needed = self.usage.bytes + size
         if self.most_bytes is not None and needed > self.most_bytes:

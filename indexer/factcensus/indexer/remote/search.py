@@ -130,7 +130,7 @@ def search(table: Table, queries: Sequence[bytes], loaded: Loaded, *, inside: in
         queries: The bytes of each n-gram; an empty one has no rows.
         loaded: Pieces of the table; the search adds those that it reads.
         inside: Also read the rows that certainly belong to a range while its ends are still searched, because they are
-            needed later; only for ranges with at most so many of these rows.
+            needed later; only for ranges with at most this number of such rows.
 
     Returns:
         int64 (n-grams, 2).
