@@ -19,7 +19,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 COMPILERS = ("cc", "gcc", "clang")
 KERNELS = "factcensus/indexer/kernels"
-#: Compiling takes a minute or two.
+#: Compiling takes about two CPU minutes, in several processes.
 MOST_SECONDS = 1200
 
 

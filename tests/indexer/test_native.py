@@ -16,6 +16,7 @@ import pytest
 
 from factcensus.indexer.environment import NATIVE, NATIVE_FOLDER
 from factcensus.indexer.kernels import ahead, native
+from factcensus.indexer.system.processes import WorkerError
 
 from .corpora import make_index
 
@@ -35,11 +36,8 @@ print(json.dumps([found, "numba" in sys.modules]))
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Compile the functions that ``count`` needs."""
     folder = tmp_path_factory.mktemp("native")
-    wanted = {"count_ngram", "_find_words", "ascends", "block_documents"}
-    some = {name: variants for name, variants in variants_in_the_wheel() if name.partition(":")[2] in wanted}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ahead, "VARIANTS", folder / "some.json")
-        (folder / "some.json").write_text(json.dumps(some))
+        keep_only({"count_ngram", "_find_words", "ascends", "block_documents"}, folder, patch)
         ahead.compile_all(folder)
     return folder
 
@@ -69,7 +67,7 @@ def test_variants_that_do_not_fit_their_function_are_left_out(monkeypatch: pytes
     monkeypatch.setattr(ahead, "VARIANTS", tmp_path / "variants.json")
     (tmp_path / "variants.json").write_text(json.dumps(variants))
     with pytest.warns(UserWarning, match="so the wheel has no code for them") as warned:
-        ahead.compile_all(tmp_path)
+        ahead.compile_all(tmp_path, jobs=2)
     stored = json.loads((tmp_path / native.ABOUT).read_text())["exports"]
     assert {name: list(found) for name, found in stored.items()} == {f"{search}:block_documents": ["<i81,i"]}
     told = [str(each.message).split(" of variants.json")[0] for each in warned]
@@ -79,6 +77,33 @@ def test_variants_that_do_not_fit_their_function_are_left_out(monkeypatch: pytes
         for key in found
         if (name, key) != (f"{search}:block_documents", "<i81,i")
     ]
+
+
+def keep_only(names: set[str], folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Reduce the variants to those of some functions."""
+    some = {name: variants for name, variants in variants_in_the_wheel() if name.partition(":")[2] in names}
+    patch.setattr(ahead, "VARIANTS", folder / "some.json")
+    (folder / "some.json").write_text(json.dumps(some))
+
+
+def test_several_processes_compile_what_the_variants_call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    keep_only({"count_ngram", "block_documents"}, tmp_path, monkeypatch)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    ahead._fill_cache(2)
+    stored = {path.name.partition("-")[0] for path in tmp_path.rglob("*.nbc")}
+    assert stored >= {"ngrams.count_ngram", "search.find", "search.block_documents"}
+
+
+def test_a_process_that_is_killed_costs_only_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def killed(*_: Any, **__: Any) -> Iterator[None]:
+        raise WorkerError(0, -9)
+        yield
+
+    keep_only({"block_documents"}, tmp_path, monkeypatch)
+    monkeypatch.setattr(ahead, "run_tasks", killed)
+    ahead.compile_all(tmp_path, jobs=2)
+    (stored,) = json.loads((tmp_path / native.ABOUT).read_text())["exports"]
+    assert stored.endswith(":block_documents")
 
 
 def test_counts_need_no_numba_and_are_equal(compiled: Path, tmp_path: Path) -> None:
