@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from factcensus.indexer.analyzers.unicode_tables import IGNORED, JOINER, SUPERSCRIPT, WORD, character_classes
 
@@ -31,10 +31,21 @@ def is_whole(text: str, begin: int, end: int) -> bool:
     letter or digit follows a letter or digit, or a connector with one before it. Invisible characters are skipped. A
     letter of a script without spaces (Han, Thai, …) continues nothing, unless it composes with its neighbour.
     """
-    return not _continues_after(text, begin, end) and not _continues_before(text, begin, end)
+    return not _continues_after(text, begin, end, _is_word) and not _continues_before(text, begin, end, _is_word)
 
 
-def _continues_after(text: str, begin: int, end: int) -> bool:
+def is_whole_number(text: str, begin: int, end: int) -> bool:
+    """Return whether a range of a text, which begins and ends with a letter or digit, is not part of a longer number.
+
+    As :func:`is_whole`, but a connector continues a number only with a digit on its other side, because letters are
+    words next to the number: ``Tel.030 901820``, ``030 901820.Call me``.
+    """
+    return not _continues_after(text, begin, end, str.isdecimal) and not _continues_before(
+        text, begin, end, str.isdecimal
+    )
+
+
+def _continues_after(text: str, begin: int, end: int, continues: Callable[[str], bool]) -> bool:
     last, at = _visible(text, end - 1, -1, begin), _visible(text, end, 1)
     if last is None or at is None:
         return False
@@ -42,10 +53,10 @@ def _continues_after(text: str, begin: int, end: int) -> bool:
         return True
     following = _visible(text, at + 1, 1)
     connects = _is_word(text[last]) and text[at] in CONNECTORS
-    return connects and following is not None and _is_word(text[following])
+    return connects and following is not None and continues(text[following])
 
 
-def _continues_before(text: str, begin: int, end: int) -> bool:
+def _continues_before(text: str, begin: int, end: int, continues: Callable[[str], bool]) -> bool:
     first, at = _visible(text, begin, 1, end - 1), _visible(text, begin - 1, -1)
     if first is None or at is None:
         return False
@@ -53,7 +64,7 @@ def _continues_before(text: str, begin: int, end: int) -> bool:
         return True
     before = _visible(text, at - 1, -1)
     connects = _is_word(text[first]) and text[at] in CONNECTORS
-    return connects and before is not None and _is_word(text[before])
+    return connects and before is not None and continues(text[before])
 
 
 def _visible(text: str, at: int, step: int, last: int | None = None) -> int | None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from factcensus.indexer.arrays import TokenIds
 from factcensus.indexer.counting.boundaries import whole_occurrences
 from factcensus.indexer.counting.deadline import Deadline
-from factcensus.indexer.counting.spellings import Spellings, divisions, spellings_of
+from factcensus.indexer.counting.lexicon import WordLexicon
+from factcensus.indexer.counting.spellings import Spellings, divisions, spellings_of, with_extension
 from factcensus.indexer.errors import EmptyQueryError, InputError, MissingExtraError
 from factcensus.indexer.records import clean_text
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _PATTERN_BYTES = 16 << 20
 #: Divisions of a number that are tried together.
 _TRIED = 1024
+#: Maximum number of words that begin like a number with an attached extension.
+_EXTENDED = 1000
 
 
 @dataclass(frozen=True)
@@ -113,11 +116,21 @@ def _spelled(index: OpenedIndex, text: str, kind: str, region: str | None, deadl
 
 def _forms(index: OpenedIndex, spellings: Spellings, deadline: Deadline) -> list[TokenIds]:
     """Return the token sequences of all spellings that may occur."""
+    lexicon = index.lexicon
+    assert isinstance(lexicon, WordLexicon)
 
     @cache
     def id_of(word: str) -> int:
-        (id,) = index.lexicon.ids(word, [word])
+        (id,) = lexicon.ids(word, [word])
         return id
+
+    @cache
+    def ids_of(part: str, last: bool) -> list[int]:
+        ids = [id_of(part)]
+        if last and spellings.has_extensions:
+            words = [id for sign in ("x", "X", "ext", "EXT") for id in lexicon.starting_with(part + sign, _EXTENDED)]
+            ids += map(id_of, with_extension(part, lexicon.words(words)))
+        return [id for id in ids if id >= 0]
 
     def occurring(sequences: Sequence[TokenIds]) -> list[bool]:
         # Deleted documents count as well, because a deletion also looks for those that were deleted before.
@@ -127,7 +140,7 @@ def _forms(index: OpenedIndex, spellings: Spellings, deadline: Deadline) -> list
             found += index.occurring(sequences[first : first + _TRIED], deadline)
         return found
 
-    forms = divisions(spellings.divided, id_of, occurring)
+    forms = divisions(spellings.divided, ids_of, occurring)
     for parts in spellings.fixed:
         words = [word for part in parts for word in index.analyzer.tokens(part)]
         for spelled in (words, [word.lower() for word in words], [word.upper() for word in words]):
