@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -227,6 +232,43 @@ def test_deleted_text_is_in_no_answer_and_after_compaction_in_no_file(
     assert len(left) == 89
     assert not any("secret-1-7”" in text for text in left)
     verify_index(tmp_path / "ix", full=True)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_after_compaction_no_file_has_a_word_name_or_field_of_a_deleted_document(
+    layout: Layout, tmp_path: Path
+) -> None:
+    """Every file is searched as it is, with its blocks decompressed, and with all pages of its Parquet tables."""
+    rows = [
+        {"id": f"n{i}", "text": f"common{i} words {i % 7}", "source": f"s{i % 3}", "url": f"u{i}"} for i in range(60)
+    ]
+    secret = {"id": "secretid", "text": "Secrettext secretword", "source": "secretsource", "url": "secreturl"}
+    (tmp_path / "c").mkdir()
+    for name, part in (("0.jsonl", [*rows[:40], secret, *rows[40:]]), ("secretfile.jsonl", [secret])):
+        (tmp_path / "c" / name).write_text("".join(json.dumps(row) + "\n" for row in part), encoding="utf-8")
+    build_index(tmp_path / "c", tmp_path / "ix", keep_text=True, layout=layout, shard_tokens=100)
+    names = b"secretid", b"Secrettext", b"secrettext", b"secretword", b"secretsource", b"secreturl", b"secretfile"
+    delete_documents(tmp_path / "ix", ids=["secretid"])
+    before = b"".join(map(everything_in, sorted((tmp_path / "ix").iterdir())))
+    assert {name for name in names if name in before} >= {b"Secrettext", b"secretsource", b"secreturl", b"secretfile"}
+    compact_index(tmp_path / "ix")
+    for path in sorted((tmp_path / "ix").iterdir()):
+        content = everything_in(path)
+        assert not [name for name in names if name in content], path.name
+
+
+def everything_in(path: Path) -> bytes:
+    """Return the bytes of a file, those of all zstd frames in it, and those of all its strings if it is a table."""
+    content = path.read_bytes()
+    parts, at = [content], 0
+    while (at := content.find(b"\x28\xb5\x2f\xfd", at)) >= 0:
+        with suppress(zstandard.ZstdError):
+            parts.append(zstandard.ZstdDecompressor().decompressobj().decompress(content[at:]))
+        at += 4
+    if path.suffix == ".parquet":
+        for table in (pq.read_table(path), pq.read_metadata(path)):
+            parts.append(repr(table.to_pylist() if isinstance(table, pa.Table) else table.to_dict()).encode())
+    return b"\0".join(parts)
 
 
 def test_slices_and_conversions_have_the_text_only_if_asked(corpus: Path, tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ def _spool_shard(task: SpoolTask, shard: Shard, deleted: Array, vocabulary: Voca
             if vocabulary is not None:
                 ids = order.renumber(np.ascontiguousarray(ids, np.uint32), len(vocabulary))
             ids_file.write(np.ascontiguousarray(ids, shard.token_dtype).view(np.uint8))  # type: ignore[arg-type]
-            rows.write_batch(kept)
+            rows.write_batch(_used_only(kept))
             if texts_file is not None and shard.kept is not None:
                 texts_file.writelines(shard.kept.texts(first + np.flatnonzero(living)))
             totals["documents"] += kept.num_rows
@@ -236,6 +236,15 @@ def _spool_shard(task: SpoolTask, shard: Shard, deleted: Array, vocabulary: Voca
     if vocabulary is not None:
         write_words(task.path("words.npz"), *order.words(*vocabulary.arena()))
     task.finish(SpooledFile(**totals, content=""))
+
+
+def _used_only(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Encode the names of a batch again; their dictionaries have those of removed rows, too, and would be written."""
+    columns = [
+        column.cast(column.type.value_type).dictionary_encode() if pa.types.is_dictionary(column.type) else column
+        for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
 class FirstSeen:
