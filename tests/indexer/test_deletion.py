@@ -267,6 +267,63 @@ def test_record_is_contradicted_if_a_document_text_or_probe_returns(
     assert error.value.exit_code == 3
 
 
+NUMBER = "030 901820"
+#: How the texts of the two deleted documents are found, and another document with the number or address.
+SOUGHT: dict[str, tuple[dict[str, Any], list[str], str, str]] = {
+    "phone": (
+        {"text": NUMBER, "normalise": "phone", "region": "DE"},
+        ["call 030 901820", "call +49 30 90 18 20"],
+        "Tel.0049-30-901820",
+        "030 901820-1",
+    ),
+    "email": (
+        {"text": "jo@x.org", "normalise": "email"},
+        ["jo@x.org", "JO (at) x.org"],
+        "jo＠x.org!",
+        "jo@x.org.uk",
+    ),
+    "verbatim": ({"text": "jo@x.org", "verbatim": True}, ["a jo@x.org b", "jo@x.org"], "jo@x.org?", "jo@x.org.uk"),
+}
+
+
+@pytest.mark.parametrize("kind", SOUGHT)
+def test_probe_that_is_the_text_finds_other_spellings_that_return(kind: str, tmp_path: Path) -> None:
+    options, texts, again, other = SOUGHT[kind]
+    rows = [{"id": str(number), "text": text} for number, text in enumerate([*texts, "some other words"])]
+    folder, record = tmp_path / "ix", tmp_path / "record.json"
+    build_index([write_corpus(tmp_path / "c.jsonl", rows)], folder, keep_text=True, jobs=1)
+    done = delete_documents(folder, **options, record=record, probes=[options["text"], "call"])
+    assert (done.documents, done.verified, done.exact) == (2, True, True)
+    probe = json.loads(record.read_bytes())["probes"][0]
+    assert {name: probe[name] for name in options} == options
+    assert (probe["before"]["documents"], probe["after"]["documents"]) == (2, 0)
+    add_to_index(folder, [new(tmp_path, {"id": "other", "text": other})], jobs=1)
+    assert verify_index(folder, record=record).record.probes == 2
+    add_to_index(folder, [new(tmp_path, {"id": "again", "text": again})], jobs=1)
+    with pytest.raises(
+        VerificationError, match=r"the probe .* occurs 1 times in 1 documents, but the record has 0 in 0"
+    ):
+        verify_index(folder, record=record)
+    kept = json.loads(record.read_bytes())
+    for change in ({"normalise": None, "verbatim": False}, {"region": "US"}):
+        changed = kept | {"probes": [kept["probes"][0] | change, *kept["probes"][1:]]}
+        (tmp_path / "changed").write_text(json.dumps(changed), encoding="utf-8")
+        with pytest.raises(VerificationError, match="was changed since it was written"):
+            verify_index(folder, record=tmp_path / "changed")
+
+
+def test_deletion_reports_what_it_cannot_know(tmp_path: Path) -> None:
+    rows = [{"id": "1", "text": "Jo@x.org"}, {"id": "2", "text": "jo@x.org.uk"}]
+    for name, options in {"cased": {"analyzer": "words-cased", "keep_text": True}, "no-texts": {}}.items():
+        build_index([write_corpus(tmp_path / "c.jsonl", rows)], tmp_path / name, jobs=1, **options)
+    asked: dict[str, Any] = {"text": "jo@x.org", "normalise": "email", "dry_run": True}
+    cased, no_texts = (delete_documents(tmp_path / name, **asked) for name in ("cased", "no-texts"))
+    assert (cased.documents, cased.verified, cased.exact) == (0, True, False)
+    assert (no_texts.documents, no_texts.verified, no_texts.exact) == (2, False, True)
+    by_id = delete_documents(tmp_path / "cased", ids=["1"], dry_run=True)
+    assert (by_id.verified, by_id.exact) == (None, True)
+
+
 def test_record_is_contradicted_by_an_index_without_the_deletion(record: Path, tmp_path: Path) -> None:
     build_index([tmp_path / "c.jsonl"], tmp_path / "fresh", jobs=1)
     with pytest.raises(VerificationError, match="'ann' is in the index"):

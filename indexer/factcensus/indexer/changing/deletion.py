@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
+from factcensus.indexer.changing.sought import SoughtText
 from factcensus.indexer.counting.deadline import Deadline
 from factcensus.indexer.counting.string_search import check_text, search_shards
-from factcensus.indexer.counting.strings import string_query
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.kernels.ngrams import EVERYTHING
 from factcensus.indexer.paths import index_folder
@@ -57,6 +57,9 @@ class Deletion:
         already_deleted: Number of selected documents that were already deleted.
         matched: Number of documents with each given id, including deleted ones.
         named: The first of the documents, at most :data:`MOST_NAMED`.
+        verified: Whether the original texts were compared with a string, and not only its token sequences; None
+            without a string to compare.
+        exact: Whether no document with the string can have been missed.
         dry_run: Whether nothing was changed.
     """
 
@@ -66,6 +69,8 @@ class Deletion:
     already_deleted: int
     matched: Mapping[str, int]
     named: tuple[Named, ...]
+    verified: bool | None
+    exact: bool
     dry_run: bool
 
 
@@ -101,7 +106,8 @@ def delete_documents(  # noqa: PLR0913 - options, which are given by name
         dry_run: Only return the effect, without deleting.
         record: A new file for the proof of the deletion (:mod:`record`).
         asked_by: Who asked for the deletion, for the record.
-        probes: Texts to count before and after the deletion, for the record.
+        probes: Texts to count before and after the deletion, for the record; one that equals ``text`` is found in the
+            same way.
         progress: Called with (shards done, all shards).
 
     Raises:
@@ -117,11 +123,12 @@ def delete_documents(  # noqa: PLR0913 - options, which are given by name
     ids, probes = texts(ids, "ids"), texts(probes, "probes")
     if not ids and text is None and where is None:
         raise InputError("nothing to delete: give ids of documents, a text, or a condition")
-    wanted = None if text is None else _Text(text, verbatim, normalise, region)
+    wanted = None if text is None else SoughtText(text, verbatim, normalise, region)
     if wanted is None and (verbatim or normalise is not None or region is not None):
         raise InputError("verbatim, normalise and region can only be used with a text; give one")
     if record is None and (asked_by is not None or probes):
         raise InputError("--asked-by and --probe are stored in a record; give a file for it with --record")
+    sought = [wanted if wanted is not None and probe == wanted.text else SoughtText(probe) for probe in probes]
     if record is not None:
         records.refuse_existing(record)
     read_manifest(folder)
@@ -137,7 +144,7 @@ def delete_documents(  # noqa: PLR0913 - options, which are given by name
             new = _write(folder, old, join_documents(deleted, choice.found), progress) if planned.documents else old
             if record is not None:
                 with CountIndex.open_generation(folder, new) as after:
-                    removed = records.record_of(opened, after, choice.found, choice.asked, asked_by, probes)
+                    removed = records.record_of(opened, after, choice.found, choice.asked, asked_by, sought)
                 records.write_record(record, removed)
         try:
             if planned.documents:
@@ -165,32 +172,25 @@ def _write(folder: Path, old: Manifest, deleted: Chosen, progress: Callable[[int
     ).after(old, "delete")
 
 
-@dataclass(frozen=True, slots=True)
-class _Text:
-    """A text that documents to delete contain, and how it is found."""
-
-    text: str
-    verbatim: bool
-    normalise: str | None
-    region: str | None
-
-
 class _Choice:
     """The documents of an index that were selected.
 
     Attributes:
         found: All selected documents, including already deleted ones.
         asked: How they were selected, such as ``("ids", "where")``.
+        verified: As in :class:`Deletion`, likewise ``exact``.
     """
 
     def __init__(
-        self, index: CountIndex, deleted: Chosen, ids: Sequence[str], text: _Text | None, where: str | None
+        self, index: CountIndex, deleted: Chosen, ids: Sequence[str], text: SoughtText | None, where: str | None
     ) -> None:
         self._index, self._deleted, self._ids = index, deleted, list(dict.fromkeys(ids))
         tables = index.document_tables
         self.found: Chosen = select_documents(tables, {}, ids=self._ids, where=where)
+        self.verified: bool | None = None
+        self.exact = True
         if text is not None:
-            self.found = join_documents(self.found, _with_text(index, text))
+            self.found = join_documents(self.found, self._with_text(text))
         self.asked = tuple(
             name
             for name, given in (("ids", bool(ids)), ("text", text is not None), ("where", where is not None))
@@ -210,28 +210,31 @@ class _Choice:
             already_deleted=sum(map(len, self.found.values())) - count,
             matched=count_ids(self._index.document_tables, self._ids) if self._ids else {},
             named=tuple(_named(self._index, fresh)),
+            verified=self.verified,
+            exact=self.exact,
             dry_run=dry_run,
         )
+
+    def _with_text(self, text: SoughtText) -> Chosen:
+        """Return the documents that contain a text, deleted ones included."""
+        index = self._index
+        query = text.query(index)
+        if query is not None:
+            every = [(shard, EVERYTHING) for shard in index.shards]
+            search = search_shards(index, query, every, Deadline(), verified=check_text(index, query))
+            self.verified, self.exact = search.verified, search.complete
+            return {hits.shard.number: hits.documents.astype(np.uint32) for hits in search.hits}
+        ids = index.token_ids(text.text)
+        if ids is None:
+            return {}
+        return {
+            shard.number: np.unique(shard.mentions([ids], EVERYTHING, overlapping=True).documents).astype(np.uint32)
+            for shard in index.shards
+        }
 
 
 def _deleted_in(index: CountIndex) -> Chosen:
     return {shard.number: np.asarray(shard.deleted) for shard in index.shards}
-
-
-def _with_text(index: CountIndex, text: _Text) -> Chosen:
-    """Return the documents that contain a text, deleted ones included."""
-    query = string_query(index, text.text, verbatim=text.verbatim, normalise=text.normalise, region=text.region)
-    if query is not None:
-        every = [(shard, EVERYTHING) for shard in index.shards]
-        search = search_shards(index, query, every, Deadline(), verified=check_text(index, query))
-        return {hits.shard.number: hits.documents.astype(np.uint32) for hits in search.hits}
-    ids = index.token_ids(text.text)
-    if ids is None:
-        return {}
-    return {
-        shard.number: np.unique(shard.mentions([ids], EVERYTHING, overlapping=True).documents).astype(np.uint32)
-        for shard in index.shards
-    }
 
 
 def _named(index: CountIndex, chosen: Chosen) -> list[Named]:

@@ -16,7 +16,8 @@ It is one JSON object, readable only by its owner:
     the id, and of the digest and length of the text in the document table; and the number of remaining documents with
     the same id and the same text (``same_id_left``, ``same_text_left``).
 ``probes``
-    For each probe: its ``text``, and its ``occurrences`` and ``documents`` ``before`` and ``after`` the deletion.
+    For each probe: its ``text``, and its ``occurrences`` and ``documents`` ``before`` and ``after`` the deletion. If it
+    is the text that selected the documents, also how it is found: ``verbatim``, ``normalise``, ``region``.
 ``seal``
     BLAKE2b with the key over all fields except the ids, so that a damaged or changed record is not accepted as proof.
     It is not a signature, because the record contains its key.
@@ -39,6 +40,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from factcensus.indexer.answers import Proof
+from factcensus.indexer.changing.sought import SoughtText
 from factcensus.indexer.errors import InputError, VerificationError
 from factcensus.indexer.storage.chosen import Chosen, join_documents
 from factcensus.indexer.storage.documents import describe_removed
@@ -84,11 +86,19 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A text, and its counts before and after the deletion."""
+    """A text, its counts before and after the deletion, and how it is found."""
 
     text: str
     before: Numbers
     after: Numbers
+    verbatim: bool = False
+    normalise: str | None = None
+    region: str | None = None
+
+    @property
+    def sought(self) -> SoughtText:
+        """The text to count."""
+        return SoughtText(self.text, self.verbatim, self.normalise, self.region)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +122,7 @@ def record_of(
     removed: Chosen,
     chosen_by: Sequence[str],
     asked_by: str | None,
-    probes: Sequence[str],
+    probes: Sequence[SoughtText],
 ) -> Record:
     """Return the record of a deletion.
 
@@ -148,7 +158,17 @@ def record_of(
         after=_generation(after),
         key=key.hex(),
         documents=tuple(documents),
-        probes=tuple(Probe(text, _count(before, text), _count(after, text)) for text in probes),
+        probes=tuple(
+            Probe(
+                each.text,
+                _count(before, each),
+                _count(after, each),
+                verbatim=each.verbatim,
+                normalise=each.normalise,
+                region=each.region,
+            )
+            for each in probes
+        ),
     )
 
 
@@ -166,7 +186,7 @@ def refuse_existing(path: Path) -> None:
 
 def write_record(path: Path, record: Record) -> None:
     """Write a record to a new file that only its owner can read, and wait until it is on disk."""
-    fields = {"record": KIND, "version": VERSION, **asdict(record), "seal": _seal(record)}
+    fields = {"record": KIND, "version": VERSION, **_fields_of(record), "seal": _seal(record)}
     content = json.dumps(fields, indent=1, ensure_ascii=False)
     try:
         create_file(path, content + "\n")
@@ -224,10 +244,20 @@ def read_record(path: Path) -> Record:
 
 
 def _seal(record: Record) -> str:
-    fields = asdict(record)
+    fields = _fields_of(record)
     for each in fields["documents"]:
         del each["id"]  # a copy may omit them
     return _keyed(bytes.fromhex(record.key), b"record\0" + json.dumps(fields, sort_keys=True).encode())
+
+
+def _fields_of(record: Record) -> dict[str, Any]:
+    """Return the fields of a record; those for the search of a probe only if they are set."""
+    fields = asdict(record)
+    for probe in fields["probes"]:
+        for name in ("verbatim", "normalise", "region"):
+            if not probe[name]:
+                del probe[name]
+    return fields
 
 
 def _field(content: dict[str, Any], name: str, kind: type, *others: None) -> Any:
@@ -259,7 +289,14 @@ def _probe_of(content: dict[str, Any]) -> Probe:
         Numbers(_field(part, "occurrences", int), _field(part, "documents", int))
         for part in (_field(content, "before", dict), _field(content, "after", dict))
     )
-    return Probe(_field(content, "text", str), before, after)
+    return Probe(
+        _field(content, "text", str),
+        before,
+        after,
+        verbatim=bool(_field(content, "verbatim", bool, None)),
+        normalise=_field(content, "normalise", str, None),
+        region=_field(content, "region", str, None),
+    )
 
 
 def verify_record(index: CountIndex, path: Path) -> Proof:
@@ -286,7 +323,7 @@ def verify_record(index: CountIndex, path: Path) -> Proof:
         elif living[each.text_digest] > each.same_text_left:
             wrong.append(f"the text of {name} is in the index (documents: {living[each.text_digest]})")
     for probe in record.probes:
-        if (now := _count(index, probe.text)) != probe.after:
+        if (now := _count(index, probe.sought)) != probe.after:
             wrong.append(
                 f"the probe {probe.text!r} occurs {now.occurrences} times in {now.documents} documents, but the record "
                 f"has {probe.after.occurrences} in {probe.after.documents}"
@@ -332,6 +369,5 @@ def _generation(index: CountIndex) -> Generation:
     return Generation(index.manifest.generation, index.manifest.digest, index.manifest.documents)
 
 
-def _count(index: CountIndex, text: str) -> Numbers:
-    answer = index.count(text)
-    return Numbers(answer.occurrences, answer.documents)
+def _count(index: CountIndex, sought: SoughtText) -> Numbers:
+    return Numbers(*sought.count(index))

@@ -258,7 +258,8 @@ def _print_built(folder: object, manifest: Manifest) -> None:
     "probes",
     multiple=True,
     metavar="TEXT",
-    help="a text to count before and after, for the record; may be repeated",
+    help="a text to count before and after, for the record; one that equals --text is found in the same way; may be "
+    "repeated",
 )
 @json_option
 def delete(
@@ -304,6 +305,8 @@ def _deletion_json(index: Path, done: Deletion) -> dict[str, Any]:
         "already_deleted": done.already_deleted,
         "documents_left": done.before.documents - done.documents,
         "documents_by_id": dict(done.matched),
+        "verified": done.verified,
+        "exact": done.exact,
         "first_documents": [asdict(each) for each in done.named],
         "generation": done.manifest.generation,
         "digest": done.manifest.digest,
@@ -315,6 +318,12 @@ def _print_deletion(index: Path, done: Deletion) -> None:
     before = f" ({done.already_deleted:,} already deleted)" if done.already_deleted else ""
     left = done.before.documents - done.documents
     print(f"{index}: {_documents(done.documents)} {did}{before}, {left:,} left, generation {done.manifest.generation}")
+    if done.verified is False:
+        print(
+            "documents were selected by token sequences only, because the index keeps no text: some may be other ones"
+        )
+    if not done.exact:
+        print("documents with other spellings of the text may be missing: search for them too")
     if done.matched:
         print()
         first = dict(list(done.matched.items())[:MOST_PRINTED])
