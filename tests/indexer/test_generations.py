@@ -8,14 +8,16 @@ import shutil
 import sys
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from factcensus.indexer import CountIndex, add_to_index, build_index, compact_index, delete_documents
+from factcensus.indexer import CountIndex, Entity, add_to_index, build_index, compact_index, delete_documents
 from factcensus.indexer.counting.scope import Scope
 from factcensus.indexer.errors import IndexFormatError, NoIndexError
+from factcensus.indexer.kernels import native
 from factcensus.indexer.storage import documents
 from factcensus.indexer.storage import manifest as manifests
 from factcensus.indexer.storage.manifest import Manifest
@@ -207,6 +209,37 @@ def test_unreferenced_index_releases_its_files_at_once(folder: Path) -> None:
     del index
     assert known() is None
     assert not files()
+
+
+def test_no_kind_of_query_compiles_code_after_a_warm_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiling takes seconds, so a query of a kind that was left out may exceed its timeout."""
+
+    def called(ask: Callable[[], object]) -> set[tuple[str, native.Key]]:
+        """Return the compiled functions that a query calls, each with the types of its arguments."""
+        monkeypatch.setattr(native, "seen", {})
+        ask()
+        assert native.seen is not None
+        return {(name, types) for name, each in native.seen.items() for types in each}
+
+    def queries(index: CountIndex) -> Iterator[Callable[[], object]]:
+        for by in (None, "n"):
+            yield partial(index.count, "a b c", by=by)
+            for window in (None, 0, 5):
+                yield partial(index.cooccurrence, "a", Entity("b", ("c",)), window=window, by=by)
+                yield partial(index.cooccurrence, "a b", "c", window=window, by=by)
+        for windows in ((), (0, 5)):
+            yield partial(index.count_facts, [{"subject": "a", "object": "b"}], windows=windows)
+        yield partial(index.complete, "a b")
+        yield partial(index.trace, "a b c a z b", least_tokens=1)
+        yield partial(index.find_documents, text="b c")
+        yield partial(index.find_documents, subject="a")
+
+    folder = build(tmp_path / "ix", tuple("a b c " * 400 for _ in range(4)))
+    with CountIndex.open(folder) as index:
+        warm = called(lambda: ask_everything(index, "a", "b", alias="c", by="n"))
+        assert warm
+        for query in queries(index):
+            assert called(query) <= warm, query
 
 
 def test_first_deletion_needs_no_newly_compiled_code(tmp_path: Path) -> None:

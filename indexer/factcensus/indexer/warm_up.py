@@ -43,10 +43,14 @@ def ask_everything(
     subject, object_ = Entity(one, (alias,)), Entity(two)
     for column in dict.fromkeys((None, by)):
         index.count(f"{one} {two}", by=column, deadline=deadline)
-        index.cooccurrence(subject, object_, window=1, by=column, deadline=deadline)
+        for window in (None, 1):  # whole documents are counted by other code
+            index.cooccurrence(subject, object_, window=window, by=column, deadline=deadline)
     index.count_facts(facts_from_rows([{"subject": one, "object": two}] * 2), windows=[1], deadline=deadline)
     index.find_documents(subject=subject, object=object_, window=1, deadline=deadline)
     index.find_documents(text=f"{one} {two}", deadline=deadline)
+    index.trace(f"{one} {two}", least_tokens=1, deadline=deadline)
+    if index.no_completions is None:
+        index.complete(one, deadline=deadline)
 
 
 if __name__ == "__main__":
