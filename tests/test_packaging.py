@@ -119,6 +119,22 @@ def test_the_reference_has_every_command_and_the_docstrings(site: Path) -> None:
     assert ":func:" not in python
 
 
+@pytest.mark.parametrize(
+    ("pattern", "schema"),
+    [
+        (".github/workflows/*.yml", "vendor.github-workflows"),
+        (".github/workflows/*.yml", "custom.github-workflows-require-timeout"),
+        (".github/ISSUE_TEMPLATE/*[!g].yml", "vendor.github-issue-forms"),
+        (".github/ISSUE_TEMPLATE/config.yml", "vendor.github-issue-config"),
+        ("CITATION.cff", "vendor.citation-file-format"),
+    ],
+)
+def test_files_for_the_code_host_follow_their_schemas(pattern: str, schema: str) -> None:
+    files = sorted(ROOT.glob(pattern))
+    assert files
+    run("check_jsonschema", "--builtin-schema", schema, *files)
+
+
 def test_the_readme_on_the_package_index_has_no_broken_link_or_image() -> None:
     metadata = project_wheel_metadata(ROOT, isolated=False)
     assert metadata["Description-Content-Type"] == "text/markdown"
