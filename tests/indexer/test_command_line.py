@@ -188,6 +188,20 @@ def test_shell_completes_commands_options_and_values(
     assert expected <= {row.partition(",")[2] for row in capsys.readouterr().out.splitlines()}
 
 
+def test_shell_completes_file_names_for_every_path() -> None:
+    missing = [
+        " ".join((*words, *parameter.opts))
+        for words, command in ALL.items()
+        for parameter in command.params
+        if re.search(r"\b(file|folder|table)\b", getattr(parameter, "help", None) or "")
+        and parameter.type.name in ("text", "place", "file", "path")
+        and parameter.metavar
+        not in ("A=B", "ADDRESS", "ANALYZER", "COLUMN", "FIELD", "KEY=VALUE", "NAME", "SQL", "URL")
+        and {item.type for item in parameter.shell_complete(click.Context(command), "x")} != {"file"}
+    ]
+    assert not missing
+
+
 def test_completion_script_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("_FACTCENSUS_COMPLETE", "zsh_source")
     assert main([]) == 0

@@ -16,6 +16,7 @@ from factcensus.indexer.cli.options import (
     Number,
     Whole,
     columns_option,
+    complete_path,
     json_option,
     notice,
 )
@@ -34,7 +35,7 @@ COMPARISON, RELEARNING = "made-up people", "relearning"
     "factcensus eval audit model/ --facts person.csv --out audits/roe --index indexes/corpus --examples others.csv "
     "--relearn",
 )
-@argument("model", metavar="MODEL", help="the folder of a model, or a hub name")
+@argument("model", shell_complete=complete_path, metavar="MODEL", help="the folder of a model, or a hub name")
 @option("--facts", type=PATH, required=True, metavar="TABLE", help="facts about the person: .csv, .jsonl or .parquet")
 @columns_option
 @option("--out", type=OUTPUT_FOLDER, required=True, metavar="DIR", help="the folder of the audit")

@@ -16,6 +16,7 @@ from factcensus.indexer.cli.options import (
     Value,
     Whole,
     columns_option,
+    complete_path,
     json_option,
     notice,
 )
@@ -161,7 +162,12 @@ def _extra_options(function: Function) -> Function:
     example="factcensus eval run model/ --facts strata.parquet --out runs/before\n"
     "factcensus eval run runs/simnpo --facts strata.parquet --out runs/again --attacks relearn,quantise",
 )
-@argument("model", metavar="RUN|MODEL", help="a run folder with kept models, the folder of a model, or a hub name")
+@argument(
+    "model",
+    shell_complete=complete_path,
+    metavar="RUN|MODEL",
+    help="a run folder with kept models, the folder of a model, or a hub name",
+)
 @option("--facts", type=PATH, required=True, metavar="TABLE", help="fact table: .parquet, .csv or .jsonl")
 @columns_option
 @option("--out", type=OUTPUT_FOLDER, required=True, metavar="DIR", help="the new run folder")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from factcensus.indexer.cli.command import argument, command, option
-from factcensus.indexer.cli.options import OUTPUT_FOLDER, PATH, Choice, Whole, json_option
+from factcensus.indexer.cli.options import OUTPUT_FOLDER, PATH, Choice, Whole, complete_path, json_option
 from factcensus.indexer.system.console import print_json
 
 
@@ -48,6 +48,7 @@ def check(folder: Path, require: tuple[str, ...], as_json: bool) -> None:
     "sources",
     nargs=-1,
     required=True,
+    shell_complete=complete_path,
     metavar="[METHOD=]PATH...",
     help="a file or folder of results, with the name of its method",
 )

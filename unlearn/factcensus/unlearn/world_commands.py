@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factcensus.indexer.cli.command import argument, command, option
-from factcensus.indexer.cli.options import OUTPUT_FOLDER, PATH, Choice, Number, Value, Whole, json_option
+from factcensus.indexer.cli.options import (
+    OUTPUT_FOLDER,
+    PATH,
+    Choice,
+    Number,
+    Value,
+    Whole,
+    complete_path,
+    json_option,
+)
 from factcensus.indexer.numbers import decimal_number, whole_number
 from factcensus.indexer.system.console import print_json
 from factcensus.unlearn.progress import stderr_progress
@@ -170,6 +179,7 @@ def write(
 @option("--width", type=Whole(1), metavar="N", help="hidden size", heading="model")
 @option(
     "--tokenizer",
+    shell_complete=complete_path,
     metavar="NAME",
     default_text="whole words of the world",
     help="a folder with a tokenizer, or its name on the Hub",

@@ -17,6 +17,7 @@ from factcensus.indexer.cli.options import (
     ScopeChoice,
     Whole,
     columns_option,
+    complete_path,
     notice,
     scope_options,
 )
@@ -43,8 +44,19 @@ SCAN = "options of --scan"
     "factcensus facts count facts.csv --index s3://bucket/index --analyzer hf:llama.json --dry-run --out c.parquet",
 )
 @argument("facts", type=PLACE, metavar="FACTS", help="a .csv, .jsonl or .parquet table with subject and object")
-@option("--index", metavar="INDEX", help="an index folder or URL; with --url, the name of an index of the service")
-@option("--scan", several=True, metavar="SOURCE...", help="read corpus files, folders or URLs once, without an index")
+@option(
+    "--index",
+    shell_complete=complete_path,
+    metavar="INDEX",
+    help="an index folder or URL; with --url, the name of an index of the service",
+)
+@option(
+    "--scan",
+    several=True,
+    shell_complete=complete_path,
+    metavar="SOURCE...",
+    help="read corpus files, folders or URLs once, without an index",
+)
 @option("--url", metavar="URL", help="count through the service at this address instead of opening a folder")
 @option(
     "--analyzer",

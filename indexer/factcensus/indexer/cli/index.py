@@ -18,6 +18,7 @@ from factcensus.indexer.cli.options import (
     PATH,
     Choice,
     ShardRange,
+    complete_path,
     json_option,
     machine_options,
     notice,
@@ -41,7 +42,12 @@ if TYPE_CHECKING:
 MOST_PRINTED = 20
 
 sources_argument = argument(
-    "sources", nargs=-1, required=True, metavar="SOURCE...", help="a file, a folder, or a URL that fsspec opens"
+    "sources",
+    nargs=-1,
+    required=True,
+    shell_complete=complete_path,
+    metavar="SOURCE...",
+    help="a file, a folder, or a URL that fsspec opens",
 )
 #: The layouts of an index; the first is the default.
 LAYOUTS = ["suffix-array", "compact"]

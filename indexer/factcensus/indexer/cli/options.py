@@ -18,6 +18,8 @@ from factcensus.indexer.numbers import decimal_number, parse_size, whole_number
 from factcensus.indexer.paths import check_output_file, check_output_folder
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from factcensus.indexer.counting.deadline import Deadline
     from factcensus.indexer.counting.scope import Scope
     from factcensus.indexer.index import CountIndex
@@ -27,6 +29,13 @@ if TYPE_CHECKING:
     BaseChoice: TypeAlias = click.Choice[str]
 else:  # in older versions of click, these classes take no type parameter
     ParamType, BaseChoice = click.ParamType, click.Choice
+
+
+def complete_path(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Let the shell complete the names of files and folders, for a text that may be a path."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
 
 
 class AnyPath(click.Path):
@@ -88,6 +97,10 @@ class PlaceType(ParamType):
         except InputError as error:
             raise click.UsageError(f"{_name(param)}: {error}", ctx) from None
         return place
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Let the shell complete the names of files and folders."""
+        return complete_path(ctx, param, incomplete)
 
 
 #: A path or URL that the command reads or writes; a table or an index that it writes.
