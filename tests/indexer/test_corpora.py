@@ -478,6 +478,9 @@ IDS = {
     '"007"': "007",
     "1.10": "1.10",
     "1e3": "1e3",
+    "1E+2": "1E+2",
+    "-0": "-0",
+    "-Infinity": "-Infinity",
     "true": "true",
     "null": None,
     "NaN": None,
@@ -491,6 +494,24 @@ def test_ids_are_kept_as_written(tmp_path: Path) -> None:
     lines = "".join(f'{{"id": {written}, "text": "a"}}\n' for written in IDS)
     build_index([write_bytes(tmp_path / "c.jsonl", lines.encode())], tmp_path / "ix", jobs=1)
     assert ids_of(tmp_path / "ix") == list(IDS.values())
+
+
+@pytest.mark.parametrize("line", ['"source": {}', '"meta": {{"pile_set_name": {}}}', '"source": {}, "id": "7"'])
+@pytest.mark.parametrize("number", ["7", "-0", "1.10", "1E+2", "3.14159265358979323846", "1e22", "Infinity"])
+def test_sources_are_kept_as_written(number: str, line: str, tmp_path: Path) -> None:
+    corpus = write_bytes(tmp_path / "c.jsonl", f'{{"text": "a", {line.format(number)}}}'.encode())
+    (document,) = read_documents(find_source_files([corpus])[0])
+    assert document.source == number
+
+
+def test_id_that_contains_the_text_is_stored_without_it(tmp_path: Path) -> None:
+    good = '{"text": 1, "doc": {"text": "a", "n": 12345678901234567890123}, "by": "x"}'
+    twice = '{"text": 1, "doc": {"text": "a:b"}, "by": 1, "by": 2}'
+    corpus = write_bytes(tmp_path / "c.jsonl", f"{good}\n{twice}\n".encode())
+    (document,) = read_documents(
+        find_source_files([corpus])[0], text_field="doc.text", id_field="doc", on_bad_line="skip"
+    )
+    assert (document.text, document.id) == (b"a", '{"n":12345678901234567890123}')
 
 
 def test_integers_beyond_64_bits_are_exact_as_ids_and_metadata(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -82,10 +81,15 @@ def document_of_record(
         if id_field != "id":
             raise BadRecordError(f"no field {id_field!r} for the id{suggestion(id_field, _names_of(fields))}")
         name = None
-    elif line is not None and isinstance(name, (float, list, dict)):  # as written, such as 1.10 or a large integer
-        name = take_field(_parse_exactly(line, str if isinstance(name, float) else float), id_field)
+    elif line is not None and isinstance(name, (list, dict)):
+        name = _id_in(_parse_exactly(line), text_field, id_field)  # with large integers
+    written = None
+    if line is not None and (_is_number(name) or _has_number_as_source(fields)):
+        written = _written(line)
+        written_name = _id_in(written, text_field, id_field)
+        name = written_name if _is_number(name) else name
     has_source = "source" in fields
-    document = document_of_fields(record, text, fields, name)
+    document = document_of_fields(record, text, fields, name, written)
     if line is not None:
         taken = 1 + document.id.count(":") if document.id is not None else has_id
         if has_source and "source" not in fields:
@@ -94,10 +98,24 @@ def document_of_record(
         _check_keys(line, document, None if colon_in_name else taken)
     if line is not None and _EXPONENT in document.metadata and _LARGE.search(document.metadata):
         exact = _parse_exactly(line)
-        for each in (text_field, id_field):
-            take_field(exact, each)
+        _id_in(exact, text_field, id_field)
         return replace(document, metadata=document_of_fields(record, "", exact, None).metadata)
     return document
+
+
+def _id_in(fields: dict[str, Any], text_field: str, id_field: str) -> Any:
+    """Remove the text and the id from the fields of another reading of a line, and return the id."""
+    take_field(fields, text_field)
+    return take_field(fields, id_field)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _has_number_as_source(fields: dict[str, Any]) -> bool:
+    meta = fields.get("meta")
+    return _is_number(fields.get("source")) or (isinstance(meta, dict) and _is_number(meta.get("pile_set_name")))
 
 
 def _text_of(fields: dict[str, Any], text_field: str) -> str:
@@ -169,17 +187,27 @@ def _names_of(fields: dict[str, Any]) -> list[str]:
     return sorted([*fields, *inside])
 
 
-def document_of_fields(record: int, text: str, fields: dict[str, Any], name: Any) -> Document:
+def document_of_fields(
+    record: int, text: str, fields: dict[str, Any], name: Any, written: dict[str, Any] | None = None
+) -> Document:
     """Return a document with a text, an id and all other fields, which are consumed.
+
+    Args:
+        record: Its number.
+        text: Its text.
+        fields: The other fields.
+        name: Its id.
+        written: The fields with numbers as text, as they are written in the line; for its source.
 
     Raises:
         BadRecordError: The fields are nested too deeply.
     """
-    source = _source_text(fields.get("source"))
+    naming = fields if written is None else written
+    source = _source_text(naming.get("source"))
     if source:
         del fields["source"]
     else:
-        meta = fields.get("meta")
+        meta = naming.get("meta")
         source = _source_text(meta.get("pile_set_name")) if isinstance(meta, dict) else None
     try:
         encoded = text.encode()
@@ -260,8 +288,18 @@ def parse_line(line: bytes, *, exact: bool = False) -> dict[str, Any] | str:
     return fields if isinstance(fields, dict) else f"not a JSON object, got {type(fields).__name__}"
 
 
-def _parse_exactly(line: bytes, parse_float: Callable[[str], Any] = float) -> Any:
-    return json.loads(line, parse_int=_integer, parse_float=parse_float)
+def _parse_exactly(line: bytes) -> Any:
+    return json.loads(line, parse_int=_integer)
+
+
+def _written(line: bytes) -> dict[str, Any]:
+    """Return the fields of a JSON line with numbers as text, as they are written; NaN is null."""
+    fields: dict[str, Any] = json.loads(line, parse_int=str, parse_float=str, parse_constant=_constant)
+    return fields
+
+
+def _constant(name: str) -> str | None:
+    return None if name == "NaN" else name
 
 
 def _integer(digits: str) -> int | str:
