@@ -182,6 +182,9 @@ def test_condition_is_one_expression_over_columns_and_fields(index: CountIndex, 
         ("record IN (0, 2)", ["7", "7.0"]),
         ("7 IN ({})", ["7"]),
         ("nullif({}, 7) IS NULL", ["7"]),
+        ("nullif({}, 7.4) IS NULL OR nullif(6.6, {}) IS NULL", ["7.4", "6.6"]),
+        ("7.4 IN ({}, '6')", ["7.4"]),
+        ("7.3 IN ({})", []),
     ],
 )
 def test_number_equals_texts_written_like_it(where: str, ids: list[str], tmp_path: Path) -> None:
@@ -194,6 +197,29 @@ def test_number_equals_texts_written_like_it(where: str, ids: list[str], tmp_pat
             assert [each.id for each in index.find_documents(text="a", scope=scope).documents] == [
                 name for name in written if name in ids
             ]
+
+
+@pytest.mark.parametrize(
+    ("where", "ids"),
+    [
+        ("score = 0.5", ["0.5", "0.50"]),
+        ("0.5 = score", ["0.5", "0.50"]),
+        ("score <> 0.5", ["0.54", "n/a", "", "nan"]),
+        ("score IN (0.5, 0.54)", ["0.5", "0.50", "0.54"]),
+        ("score NOT IN (0.5, 7)", ["0.54", "n/a", "", "nan"]),
+        ("0.5 IN (score)", ["0.5", "0.50"]),
+        ("nullif(score, 0.5) IS NULL", ["0.5", "0.50", None]),
+        ("CASE score WHEN 0.5 THEN true END", ["0.5", "0.50"]),
+        ("score IS DISTINCT FROM 0.5", ["0.54", "n/a", "", "nan", None]),
+    ],
+)
+def test_text_that_is_not_a_number_equals_no_fraction(where: str, ids: list[str | None], tmp_path: Path) -> None:
+    scores = ["0.5", "0.50", "0.54", "n/a", "", "nan", None]
+    rows = [{"id": score or repr(score), "text": "a", "score": score} for score in scores]
+    build_index([write_corpus(tmp_path / "c.jsonl", rows)], tmp_path / "ix", jobs=1)
+    with CountIndex.open(tmp_path / "ix") as index:
+        found = index.find_documents(text="a", scope=Scope(where=where)).documents
+        assert [each.id for each in found] == [score or repr(score) for score in scores if score in ids]
 
 
 @pytest.mark.parametrize(
@@ -256,6 +282,8 @@ REFUSED = [
     "--",
     "'a\0' = 'a'",
     "source =",
+    "lang = 'en') OR (lang = 'de'",
+    "true] = [true",
     "lang > 5",
     "NOT " * 5000 + "true",
     "true) WINDOW w AS (ORDER BY id",

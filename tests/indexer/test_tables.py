@@ -377,6 +377,16 @@ def test_column_by_source_is_refused_only_if_it_would_be_added(index: CountIndex
         index.count_facts(facts, by="source")
 
 
+@pytest.mark.parametrize("name", ["subject_mentions", "cooccurrence_pairs_w10"])
+def test_field_with_the_name_of_a_count_is_refused_for_the_groups_of_a_table(name: str, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "c.jsonl", [{"text": "a b", name: "mine"}])
+    build_index([corpus], tmp_path / "ix", jobs=1)
+    with CountIndex.open(tmp_path / "ix") as index:
+        with pytest.raises(InputError, match=f"column '{name}'"):
+            index.count_facts([{"subject": "a", "object": "b"}], by=name)
+        assert index.count("a", by=name).groups.keys() == {"mine"}
+
+
 def test_counted_facts_are_counted_again_without_old_windows_and_strata(index: CountIndex, tmp_path: Path) -> None:
     facts = [{"subject": "France", "object": "Paris", "note": "n"}]
     once = stratify(index.count_facts(facts, windows=[3], by="source"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 import duckdb
@@ -60,6 +61,7 @@ _EQUALITIES = {
     "COMPARE_IN",
     "COMPARE_NOT_IN",
 }
+_BRACKETS = (("((", "))"), ("[", "]"))
 _INSTEAD = "write one condition over columns and metadata fields, such as  source = 'c4' AND metadata.lang = 'en'"
 
 
@@ -98,20 +100,28 @@ def _parse(connection: duckdb.DuckDBPyConnection, where: str) -> dict[str, Any]:
     if "\0" in where or not where.strip() or not is_encodable(where):
         raise _unusable(where, "it is empty, or contains a NUL character or a lone surrogate")
     try:
-        # A comment at the end must not hide the parentheses; no text can close two and open two in another clause.
-        query = {"query": f"SELECT ((\n{where}\n))"}
-        (row,) = connection.execute("SELECT json_serialize_sql($query)", query).fetchall()
-        tree = json.loads(row[0])
+        # A comment at the end must not hide the brackets. A text that closes and opens one kind, such as
+        # a = 1) OR (b = 2, is not one expression, and fails in the other kind.
+        tree, in_list = (
+            _syntax_tree(connection, f"SELECT {opened}\n{where}\n{closed}") for opened, closed in _BRACKETS
+        )
     except duckdb.ParserException as error:
         raise _unusable(where, str(error)) from error
     except RecursionError as error:
         raise InputError(f"the condition {where!r:.200} is nested too deeply; simplify it") from error
-    if tree["error"]:
-        raise _unusable(where, f"{tree['error_message']}")
+    for each in (tree, in_list):
+        if each["error"]:
+            raise _unusable(where, f"{each['error_message']}")
     if len(tree["statements"]) != 1 or not _is_expression(tree["statements"][0].get("node", {})):
         raise InputError(f"the condition {where!r:.200} is not one expression; {_INSTEAD}")
     statement: dict[str, Any] = tree["statements"][0]
     return statement
+
+
+def _syntax_tree(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, Any]:
+    (row,) = connection.execute("SELECT json_serialize_sql($query)", {"query": query}).fetchall()
+    tree: dict[str, Any] = json.loads(row[0])
+    return tree
 
 
 def _is_expression(node: dict[str, Any]) -> bool:
@@ -165,8 +175,12 @@ def _compare_as_written(connection: duckdb.DuckDBPyConnection, node: dict[str, A
     """
     if node.get("type") not in _EQUALITIES:
         if node.get("class") == "FUNCTION" and node["function_name"].lower() == "nullif":
-            for each in node.get("arguments") or node.get("children") or []:
-                _as_text(connection, each.get("expression", each))
+            sides = [each.get("expression", each) for each in node.get("arguments") or node.get("children") or []]
+            if "fraction" in map(_number_kind, sides):
+                for each in sides:
+                    _as_number(connection, each)
+            for each in sides:
+                _as_text(connection, each)
         return
     several = "children" in node
     sides = node["children"] if several else [node["left"], node["right"]]
@@ -176,12 +190,13 @@ def _compare_as_written(connection: duckdb.DuckDBPyConnection, node: dict[str, A
     kinds = [_number_kind(other) for other in others]
     if one.get("class") == "CONSTANT" and None in kinds:  # 7 IN (id)
         _as_text(connection, one)
+        if _number_kind(one) == "fraction":
+            for other in others:
+                _as_number(connection, other)
     if one.get("class") == "CONSTANT" or not any(kinds):
         return
     if "fraction" in kinds:
-        number = _expression(connection, "CAST(NULL AS DOUBLE)")
-        number["child"] = dict(one)
-        _replace(one, number)
+        _as_number(connection, one)
         return
     spellings = []
     for other, kind in zip(others, kinds, strict=True):
@@ -210,6 +225,21 @@ def _as_text(connection: duckdb.DuckDBPyConnection, node: dict[str, Any]) -> Non
     """Return a whole number or truth value as text."""
     if _number_kind(node) == "whole":
         _replace(node, _expression(connection, quote_text(_spellings(node)[0])))
+
+
+def _as_number(connection: duckdb.DuckDBPyConnection, node: dict[str, Any]) -> None:
+    """Convert an expression to DOUBLE, unless it is a constant; text that is not a number becomes NaN, and equals none.
+
+    NULL stays NULL, as in every other comparison.
+    """
+    if node.get("class") == "CONSTANT":
+        return
+    number = _expression(
+        connection, "CASE WHEN x IS NOT NULL THEN coalesce(TRY_CAST(x AS DOUBLE), CAST('nan' AS DOUBLE)) END"
+    )
+    for place in [each for each in _expressions(number) if each["class"] == "COLUMN_REF"]:
+        _replace(place, deepcopy(node))
+    _replace(node, number)
 
 
 def _replace(node: dict[str, Any], new: dict[str, Any]) -> None:

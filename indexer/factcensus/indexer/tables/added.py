@@ -17,8 +17,14 @@ def countable(facts: Facts, by: str | None = None) -> pa.Table:
     If the table has all columns of a counts table, its old counts and strata are removed, so it can be counted again.
 
     Raises:
-        InputError: The user's table has a column that counting adds; the message gives the remedy.
+        InputError: The user's table has a column that counting adds, or ``by`` is a field with the name of a count; the
+            message gives the remedy.
     """
+    if by is not None and is_count(by):
+        raise InputError(
+            f"the counts of each group in a table have a column {by!r}, so a table cannot be counted by a field with "
+            "this name; rename the field in the corpus, or count single pairs by it"
+        )
     table = as_facts(facts)
     if _is_counts_table(table):
         labels = (*LABEL_COLUMNS, CORPUS_DIGEST)
