@@ -173,30 +173,41 @@ def _compare_as_written(connection: duckdb.DuckDBPyConnection, node: dict[str, A
     In DuckDB, ``id = 7`` also holds for the ids 7.4 and 007, and ``score = 0.5`` for 0.54. So whole numbers become
     text, which takes the type of the other side, and fractions are compared as DOUBLE.
     """
+    if node.get("class") == "FUNCTION" and node["function_name"].lower() == "nullif":
+        sides = [each.get("expression", each) for each in node.get("arguments") or node.get("children") or []]
+        _as_numbers(connection, sides)
+        for each in sides:
+            _as_text(connection, each)
     if node.get("type") not in _EQUALITIES:
-        if node.get("class") == "FUNCTION" and node["function_name"].lower() == "nullif":
-            sides = [each.get("expression", each) for each in node.get("arguments") or node.get("children") or []]
-            if "fraction" in map(_number_kind, sides):
-                for each in sides:
-                    _as_number(connection, each)
-            for each in sides:
-                _as_text(connection, each)
         return
     several = "children" in node
     sides = node["children"] if several else [node["left"], node["right"]]
     if not several and sides[0].get("class") == "CONSTANT":
         sides.reverse()
     one, others = sides[0], sides[1:]
+    if one.get("class") == "CONSTANT":  # 7 IN (id)
+        if None in map(_number_kind, others):
+            _as_numbers(connection, sides)
+            _as_text(connection, one)
+    elif not _as_numbers(connection, sides):
+        _compare_with_whole_numbers(connection, node, one, others)
+
+
+def _as_numbers(connection: duckdb.DuckDBPyConnection, sides: list[dict[str, Any]]) -> bool:
+    """Convert the sides of a comparison to numbers if one of them is a fraction, and return whether it is."""
+    if "fraction" not in map(_number_kind, sides):
+        return False
+    for each in sides:
+        _as_number(connection, each)
+    return True
+
+
+def _compare_with_whole_numbers(
+    connection: duckdb.DuckDBPyConnection, node: dict[str, Any], one: dict[str, Any], others: list[dict[str, Any]]
+) -> None:
+    """Rewrite the whole numbers and truth values that an expression is compared with, if any, as texts."""
     kinds = [_number_kind(other) for other in others]
-    if one.get("class") == "CONSTANT" and None in kinds:  # 7 IN (id)
-        _as_text(connection, one)
-        if _number_kind(one) == "fraction":
-            for other in others:
-                _as_number(connection, other)
-    if one.get("class") == "CONSTANT" or not any(kinds):
-        return
-    if "fraction" in kinds:
-        _as_number(connection, one)
+    if not any(kinds):
         return
     spellings = []
     for other, kind in zip(others, kinds, strict=True):
