@@ -14,6 +14,7 @@ import pytest
 
 from factcensus.indexer import (
     CountIndex,
+    Scope,
     add_to_index,
     build_index,
     compact_index,
@@ -23,7 +24,7 @@ from factcensus.indexer import (
 from factcensus.indexer.answers import Proof
 from factcensus.indexer.changing import deletion
 from factcensus.indexer.changing.deletion import Named
-from factcensus.indexer.errors import EmptyQueryError, InputError, VerificationError
+from factcensus.indexer.errors import EmptyQueryError, InputError, UnknownNameError, VerificationError
 from factcensus.indexer.storage.manifest import Layout, Manifest
 from factcensus.indexer.system.locks import lock_folder
 
@@ -438,3 +439,35 @@ def test_an_index_whose_documents_are_all_deleted_is_not_compacted(folder: Path)
         compact_index(folder, jobs=1)
     with CountIndex.open(folder) as index:
         assert index.count("Ann").documents == 0
+
+
+# ---------------------------------------------------------------------------------------------- what answers still show
+
+
+def test_no_answer_shows_a_value_that_only_deleted_documents_have(tmp_path: Path) -> None:
+    """A group with zero documents would still show an address, an id, or the name of a field."""
+    rows = [
+        {"id": "kept", "text": "Ann and Bob", "source": "web", "url": "https://x/1", "created": "2020"},
+        {"id": "gone", "text": "Ann", "source": "jane", "url": "https://jane", "created": "1999", "jane@x": "1"},
+    ]
+    build_index([write_corpus(tmp_path / "c.jsonl", rows)], tmp_path / "ix", jobs=1)
+    delete_documents(tmp_path / "ix", ids=["gone"])
+    with CountIndex.open(tmp_path / "ix") as index:
+        for by, value in (("source", "web"), ("id", "kept"), ("url", "https://x/1"), ("year:created", "2020")):
+            for answer in (
+                index.count("Ann", by=by),
+                index.find_documents(text="Ann", by=by),
+                index.cooccurrence("Ann", "Bob", by=by),
+            ):
+                assert list(answer.groups or {}) == [value]
+        for asked in ({"by": "jane@x"}, {"by": "jan"}):
+            with pytest.raises(UnknownNameError) as error:
+                index.count("Ann", **asked)
+            assert "jane@x" not in str(error.value).partition("known:")[2]
+        with pytest.raises(InputError) as condition:
+            index.count("Ann", scope=Scope(where="jan = '1'"))
+        assert "jane@x" not in str(condition.value)
+    delete_documents(tmp_path / "ix", ids=["kept"])
+    with CountIndex.open(tmp_path / "ix") as index:
+        for by in ("source", "year:id"):
+            assert list(index.count("Ann", by=by).groups or {}) == [""]

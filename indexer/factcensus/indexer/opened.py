@@ -409,7 +409,8 @@ class OpenedIndex(LocalReads):
     def _group_documents(self, by: str) -> tuple[list[str], list[npt.NDArray[np.int32]]]:
         from factcensus.indexer.storage.documents import group_documents
 
-        names, codes = group_documents(self.document_tables, by)
+        deleted = {shard.number: np.asarray(shard.deleted) for shard in self.shards}
+        names, codes = group_documents(self.document_tables, by, deleted)
         for shard in self.shards:
             shard.check_rows(len(codes[shard.number]))
         return names, [codes[shard.number] for shard in self.shards]

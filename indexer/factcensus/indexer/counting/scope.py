@@ -68,7 +68,8 @@ def masks_of(shards: Sequence[Shard], scope: Scope, tables: Mapping[int, HeldFil
     """
     from factcensus.indexer.storage.documents import select_documents
 
-    chosen = {} if scope.where is None else select_documents(tables, {}, where=scope.where)
+    deleted = {shard.number: np.asarray(shard.deleted) for shard in shards}
+    chosen = {} if scope.where is None else select_documents(tables, deleted, where=scope.where)
     masks = []
     tokens_before = first_token
     for shard in shards:

@@ -176,26 +176,37 @@ def describe_removed(tables: Tables, removed: Chosen, deleted: Chosen) -> list[d
 
 
 @_ask_again_if_moved
-def group_documents(tables: Tables, by: str) -> tuple[list[str], dict[int, npt.NDArray[np.int32]]]:
+def group_documents(
+    tables: Tables, by: str, deleted: Chosen | None = None
+) -> tuple[list[str], dict[int, npt.NDArray[np.int32]]]:
     """Return the values of a column in alphabetical order, and for each shard the index of the value of each document.
+
+    A value that only deleted documents have is not returned, because it may name a person. The index of a deleted
+    document has no meaning.
 
     Args:
         tables: The document tables.
         by: A document column or a metadata field (:mod:`fields`). Documents without the field have the value ``""``.
+        deleted: The deleted documents.
 
     Raises:
         UnknownNameError: No document has the field.
     """
+    with _documents(tables, deleted or {}) as connection:
+        field = find_field(connection, by)
     with _documents(tables, {}) as connection:
-        value = f"coalesce(cast({find_field(connection, by)} AS VARCHAR), '')"
-        query = f"SELECT shard, row, {value} AS value FROM documents ORDER BY shard, row"
+        connection.register("deleted", _rows_of(deleted or {}))
+        query = f"""
+            SELECT shard, row, CASE WHEN deleted.row IS NULL THEN coalesce(cast({field} AS VARCHAR), '') END AS value
+            FROM documents LEFT JOIN deleted USING (shard, row) ORDER BY shard, row
+        """
         table = connection.sql(query).to_arrow_table()
     values = table["value"].combine_chunks().dictionary_encode()
-    names = values.dictionary.to_pylist()
+    names = values.dictionary.to_pylist() or [""]
     order = sorted(range(len(names)), key=names.__getitem__)
     place = np.empty(len(names), np.int32)
     place[order] = np.arange(len(names), dtype=np.int32)
-    codes = place[values.indices.to_numpy()] if len(names) else np.zeros(0, np.int32)
+    codes = place[values.indices.fill_null(0).to_numpy()]
     of_shard = table["shard"].to_numpy()
     return [names[i] for i in order], {number: codes[of_shard == number] for number in tables}
 
