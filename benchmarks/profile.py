@@ -14,8 +14,8 @@ from benchmarks.counting import SINGLES, flat_ngrams, random_ngrams
 from benchmarks.measure import Report, cost_of, median_of
 from factcensus.indexer import CountIndex, build_index, verify_index
 from factcensus.indexer.counting.deadline import Deadline
-from factcensus.indexer.counting.forms import forms_of_texts
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, column_of
+from factcensus.indexer.kernels.forms import forms_of_texts
 from factcensus.indexer.kernels.ngrams import count_range, count_ranges
 from factcensus.indexer.storage.manifest import Layout
 from factcensus.indexer.tables.facts import check_facts

@@ -30,7 +30,7 @@ from factcensus.indexer.building import block_lists
 from factcensus.indexer.building.convert import convert_index
 from factcensus.indexer.errors import DeadlineError, InputError, VerificationError
 from factcensus.indexer.kernels import bits
-from factcensus.indexer.kernels.compact_search import find_frequent_codes
+from factcensus.indexer.kernels.compact_plan import find_frequent_codes
 from factcensus.indexer.kernels.permutation import image, make_permutation, preimage
 from factcensus.indexer.storage import compact_shard, frequent
 from factcensus.indexer.storage.compact_frequent import count_frequent_codes

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from factcensus.indexer import Entity
 from factcensus.indexer.analyzers.words import WordTable
 from factcensus.indexer.arrays import TokenIds
-from factcensus.indexer.counting.forms import flat_texts, forms_of_entities, forms_of_texts
+from factcensus.indexer.kernels.forms import flat_texts, forms_of_entities, forms_of_texts
 from factcensus.indexer.kernels.search import SIDE_BY_SIDE
 from factcensus.indexer.storage.vocabulary import Vocabulary, write_vocabulary
 

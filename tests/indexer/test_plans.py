@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from factcensus.indexer import CountIndex, Entity, delete_documents
 from factcensus.indexer.counting import workspace
 from factcensus.indexer.counting.fact_counts import count_pairs
-from factcensus.indexer.counting.forms import forms_of_entities
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope
+from factcensus.indexer.kernels.forms import forms_of_entities
 from factcensus.indexer.kernels.groups import TOKENS_PER_ROW
 from factcensus.indexer.storage import frequent
 

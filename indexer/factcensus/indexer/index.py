@@ -31,7 +31,6 @@ from factcensus.indexer.counting import completion, passages
 from factcensus.indexer.counting import trace as tracing
 from factcensus.indexer.counting.deadline import NO_DEADLINE, Deadline
 from factcensus.indexer.counting.fact_counts import count_pairs
-from factcensus.indexer.counting.forms import forms_of_entities
 from factcensus.indexer.counting.quick_pair import count_quickly
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, column_of
 from factcensus.indexer.counting.steps import cumulated
@@ -39,6 +38,7 @@ from factcensus.indexer.counting.string_search import search_strings
 from factcensus.indexer.counting.strings import string_query
 from factcensus.indexer.description import describe
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.kernels.forms import forms_of_entities
 from factcensus.indexer.kernels.pairs import check_windows
 from factcensus.indexer.opened import OpenedIndex
 from factcensus.indexer.records import Entity, as_entity, clean_text

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from factcensus.indexer.analyzers.words import WordsAnalyzer
     from factcensus.indexer.arrays import TokenIds
-    from factcensus.indexer.counting.forms import TextForms
     from factcensus.indexer.counting.order import Order
+    from factcensus.indexer.kernels.forms import TextForms
 
 #: Maximum size of the cached masks of an index, and of its groups; a mask takes a byte per document, groups four.
 MOST_CACHED_BYTES = 1 << 30

@@ -1,4 +1,4 @@
-"""Names and pairs that occur in an index, to begin with."""
+"""Example names and pairs that occur in an index."""
 
 from __future__ import annotations
 

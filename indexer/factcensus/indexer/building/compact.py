@@ -1,7 +1,8 @@
 """Second stage of a build in the layout ``compact``: the text, lists and codes of a shard from its token ids.
 
-The codes come first, then the text, then the lists (:mod:`block_lists`). Arrays of one element per type are few at any
-time, because a text can have as many types as tokens; ``--memory`` allows 28 bytes per token.
+The codes come first, then the text, then the lists (:mod:`block_lists`). Few arrays with one
+element per type exist at the same time, because a text can have as many types as tokens; ``--memory`` allows 28 bytes
+per token.
 """
 
 from __future__ import annotations

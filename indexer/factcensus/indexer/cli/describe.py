@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from factcensus.indexer.system.text_tables import Cell
     from factcensus.indexer.tables.comparison import Comparison
 
-#: Ambiguous names that are listed, unless --top says otherwise.
+#: Number of ambiguous names listed by default (--top).
 MOST_AMBIGUOUS = 20
 
 by_option = option("--by", default="cooccurrence_documents", metavar="COLUMN", help="the column of counts")

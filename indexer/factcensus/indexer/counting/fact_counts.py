@@ -20,12 +20,12 @@ import numpy as np
 import numpy.typing as npt
 
 from factcensus.indexer.counting.deadline import Deadline
-from factcensus.indexer.counting.forms import Forms
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope, column_of
 from factcensus.indexer.counting.spans import Span, number_of_spans, spans_of
 from factcensus.indexer.counting.workspace import MOST_BUFFER_ROWS, PASSES, Workspace, lend_workspace
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.kernels.entities import Control, count_simple_entities
+from factcensus.indexer.kernels.forms import Forms
 from factcensus.indexer.kernels.groups import Groups, count_disjoint_groups
 from factcensus.indexer.kernels.ngrams import Selection
 from factcensus.indexer.kernels.overlap import find_disjoint

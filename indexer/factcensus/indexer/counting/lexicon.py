@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from factcensus.indexer.arrays import TokenIds
-from factcensus.indexer.counting.forms import TextForms, flat_texts
+from factcensus.indexer.kernels.forms import TextForms, flat_texts
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -12,8 +12,8 @@ import pyarrow as pa
 from factcensus.indexer.analyzers import Analyzer, FixedAnalyzer
 from factcensus.indexer.analyzers.word_table import KnownWords
 from factcensus.indexer.arrays import TokenIds
-from factcensus.indexer.counting.forms import check_length
 from factcensus.indexer.errors import EmptyQueryError
+from factcensus.indexer.kernels.forms import check_length
 from factcensus.indexer.kernels.scan import Counts, FactsByEntity, Trie, build_trie, group_facts
 from factcensus.indexer.records import Entity
 from factcensus.indexer.tables.facts import entities_of

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from factcensus.indexer.arrays import Mask, TokenIds
-from factcensus.indexer.counting.forms import check_length
 from factcensus.indexer.counting.spans import number_of_spans
 from factcensus.indexer.counting.workspace import lend_workspace
+from factcensus.indexer.kernels.forms import check_length
 from factcensus.indexer.storage.shard import Shard
 from factcensus.indexer.storage.suffix_shard import SuffixArrayShard
 

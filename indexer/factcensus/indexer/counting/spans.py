@@ -21,7 +21,7 @@ from factcensus.indexer.storage.shard import Located, Occurrences, Shard
 from factcensus.indexer.storage.suffix_shard import SuffixArrayShard
 
 if TYPE_CHECKING:
-    from factcensus.indexer.counting.forms import Forms
+    from factcensus.indexer.kernels.forms import Forms
 
 #: Maximum number of documents that are marked at a time: 200 MB per thread.
 MOST_DOCUMENTS = 1 << 24

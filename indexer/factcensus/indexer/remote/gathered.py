@@ -32,7 +32,7 @@ from factcensus.indexer.storage.layout import pack
 from factcensus.indexer.storage.shard import Located, Shard
 
 if TYPE_CHECKING:
-    from factcensus.indexer.counting.forms import Forms
+    from factcensus.indexer.kernels.forms import Forms
     from factcensus.indexer.remote.shard import RemoteShard
     from factcensus.indexer.remote.texts import TextSource
 

@@ -28,7 +28,7 @@ from factcensus.indexer.storage.sample import Sample
 from factcensus.indexer.storage.shard import Occurrences, Shard
 
 if TYPE_CHECKING:
-    from factcensus.indexer.counting.forms import Forms
+    from factcensus.indexer.kernels.forms import Forms
 
 Ngram = tuple[int, ...]
 

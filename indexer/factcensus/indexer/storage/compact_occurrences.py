@@ -14,7 +14,7 @@ from factcensus.indexer.kernels.ngrams import Selection
 from factcensus.indexer.storage.shard import Located
 
 if TYPE_CHECKING:
-    from factcensus.indexer.counting.forms import Forms
+    from factcensus.indexer.kernels.forms import Forms
     from factcensus.indexer.storage.compact_shard import CompactShard
 
 #: Upper bound of occurrences (4 bytes each) for which the forms of a whole table are located together.

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from factcensus.indexer.arrays import Mask, Numbers, Stop, TokenArray
 from factcensus.indexer.errors import IndexFormatError, VerificationError
-from factcensus.indexer.kernels import compact_lists, compact_search, compact_text, search
-from factcensus.indexer.kernels.compact_search import Plan
+from factcensus.indexer.kernels import compact_lists, compact_plan, compact_search, compact_text, search
+from factcensus.indexer.kernels.compact_plan import Plan
 from factcensus.indexer.kernels.ngrams import Selection, count_by_group, count_range, count_ranges
 from factcensus.indexer.storage import frequent
 from factcensus.indexer.storage.compact_files import read_compact
@@ -29,7 +29,7 @@ from factcensus.indexer.storage.manifest import FileRecord, ShardRecord
 from factcensus.indexer.storage.shard import Shard, open_numbers
 
 if TYPE_CHECKING:
-    from factcensus.indexer.counting.forms import Forms
+    from factcensus.indexer.kernels.forms import Forms
 
 #: Blocks of rarest anchors (4 bytes each) that are decoded together, at most; and those that are worth a thread.
 MOST_DECODED, LEAST_DECODED = 1 << 24, 1 << 16
@@ -78,7 +78,7 @@ class CompactShard(Shard):
         codes, classes = np.empty((2, len(tokens)), np.int64)
         plan = Plan(codes, classes, starts, np.zeros((size, 8), np.int64), np.zeros(size, np.int64))
         compact_lists.codes_of(self.codes, self._separator, tokens, plan.codes)
-        compact_search.plan_search(self.text, self.lists, plan)
+        compact_plan.plan_search(self.text, self.lists, plan)
         return plan
 
     def _plan_of(self, token_ids: Sequence[int]) -> Plan:
@@ -87,7 +87,7 @@ class CompactShard(Shard):
     def stored(self, plan: Plan, counted: Mask, column: int) -> npt.NDArray[np.int64]:
         """Return the stored occurrences and documents of each form, int64 (forms, 2); -1 if they must be counted."""
         out = np.full((len(plan.most), 2), -1, np.int64)
-        compact_search.stored_counts(self.lists, self.frequent_codes, plan, len(counted) == 0, column, out)
+        compact_plan.stored_counts(self.lists, self.frequent_codes, plan, len(counted) == 0, column, out)
         return out
 
     def rows_at(self, positions: npt.NDArray[np.uint32]) -> search.Rows:

@@ -26,7 +26,7 @@ from factcensus.indexer.storage.layout import HeldFile, hash_file, map_file
 from factcensus.indexer.storage.manifest import FileRecord, ShardRecord, kept_name
 
 if TYPE_CHECKING:
-    from factcensus.indexer.counting.forms import Forms
+    from factcensus.indexer.kernels.forms import Forms
 
 
 class RowReader(Protocol):

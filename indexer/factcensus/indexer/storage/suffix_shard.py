@@ -29,7 +29,7 @@ from factcensus.indexer.storage.manifest import FileRecord, ShardRecord
 from factcensus.indexer.storage.shard import Located, Shard, open_numbers
 
 if TYPE_CHECKING:
-    from factcensus.indexer.counting.forms import Forms
+    from factcensus.indexer.kernels.forms import Forms
 
 
 #: Number of bytes of neighbouring suffixes that are compared to verify their order.

@@ -21,7 +21,7 @@ from factcensus.indexer.tables.added import countable
 from factcensus.indexer.tables.facts import Facts
 
 if TYPE_CHECKING:
-    from factcensus.indexer.counting.forms import Forms
+    from factcensus.indexer.kernels.forms import Forms
     from factcensus.indexer.opened import OpenedIndex
 
 
@@ -155,7 +155,7 @@ def counts_table(
 
 def _lay_out(index: OpenedIndex, facts: pa.Table) -> tuple[Forms, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the forms of all entities of a checked table, and int64 (facts,), the entities of subjects and objects."""
-    from factcensus.indexer.counting.forms import forms_of_texts  # compiled code, which reading a table does without
+    from factcensus.indexer.kernels.forms import forms_of_texts  # compiled code, which reading a table does without
 
     names = pa.chunked_array([*facts["subject"].chunks, *facts["object"].chunks], pa.string()).combine_chunks()
     if {"subject_aliases", "object_aliases"} & set(facts.column_names):
