@@ -13,8 +13,8 @@ from test_runs import write_run
 
 from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.imports import Source, import_results
-from factcensus.eval.report.beside import experiments, side_by_side
 from factcensus.eval.report.page import render_report
+from factcensus.eval.report.side_by_side import experiments, side_by_side
 from factcensus.eval.runs import read_run, summary_of
 
 

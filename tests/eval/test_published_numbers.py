@@ -13,9 +13,9 @@ from planted import planted_facts
 from test_runs import write_run
 
 from factcensus.eval.gate import check
-from factcensus.eval.report.beside import experiments, side_by_side
 from factcensus.eval.report.page import render_report
 from factcensus.eval.report.published import HEADS
+from factcensus.eval.report.side_by_side import experiments, side_by_side
 from factcensus.eval.runs import read_run, summary_of
 from factcensus.eval.statistics.published import (
     METRICS,

@@ -89,6 +89,7 @@ def test_added_contents_are_remembered_after_every_change(folder: Path, tmp_path
 
 
 def test_documents_with_other_ids_or_texts_are_added(folder: Path, tmp_path: Path) -> None:
+    added = len(FIRST)
     for name, rows in {
         "ids": [{**row, "id": f"c{row['id']}"} for row in FIRST],
         "texts": [{**row, "text": row["text"] + " x"} for row in FIRST],
@@ -96,7 +97,9 @@ def test_documents_with_other_ids_or_texts_are_added(folder: Path, tmp_path: Pat
         "order": FIRST[::-1],
         "empty": [{"id": "e", "text": ""}],
     }.items():
-        add_to_index(folder, [write_corpus(tmp_path / f"{name}.jsonl", rows)], jobs=1)
+        added += len(rows)
+        manifest = add_to_index(folder, [write_corpus(tmp_path / f"{name}.jsonl", rows)], jobs=1)
+        assert manifest.documents == added
 
 
 def test_command_line_refuses_repeated_additions(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -166,8 +165,3 @@ class Disk:
     """A disk that is nearly full, as ``shutil.disk_usage`` reports it."""
 
     free = 10
-
-
-def test_estimates_are_json() -> None:
-    estimate = estimate_build(files(1, "a.jsonl"), get_analyzer("words"), memory_bytes=1, jobs=1)
-    json.dumps([getattr(estimate, name) for name in estimate.__dataclass_fields__])

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -26,6 +24,7 @@ from factcensus.indexer.errors import FactcensusError, IndexFormatError
 
 from . import reference
 from .corpora import ENGINE_PATH_TRAPS, fact_table, records, write_corpus
+from .infini_gram_indexing import run_indexing
 from .layout_reader import WIDTH, check_table, read_shards
 
 infini_gram = pytest.importorskip("infini_gram.engine", reason="infini-gram has no wheel for this platform")
@@ -232,27 +231,7 @@ def infini_gram_index(place: Path, texts: Sequence[str], *options: str) -> Path:
     sources = ["wiki" if number % 2 else "web" for number in range(len(texts))]
     write_corpus(place / "data" / "c.jsonl", records(texts, sources))
     out = place / "theirs"
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "infini_gram.indexing",
-            "--data_dir",
-            place / "data",
-            "--save_dir",
-            out,
-            "--cpus",
-            "1",
-            "--mem",
-            "1",
-            "--ulimit",
-            "1024",
-            *options,
-        ],
-        check=True,
-        capture_output=True,
-        cwd=place,
-    )
+    run_indexing(place / "data", out, *options)
     return out
 
 
@@ -311,28 +290,7 @@ def test_our_table_of_two_byte_tokens_equals_that_of_infini_gram(
     out.mkdir()
     for name in ("tokenized.0", "offset.0"):
         (out / name).write_bytes((place / "ix" / name).read_bytes())
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "infini_gram.indexing",
-            "--data_dir",
-            place / "data",
-            "--save_dir",
-            out,
-            "--token_dtype",
-            "u16",
-            "--cpus",
-            "1",
-            "--mem",
-            "1",
-            "--ulimit",
-            "1024",
-        ],
-        check=True,
-        capture_output=True,
-        cwd=place,
-    )
+    run_indexing(place / "data", out, "--token_dtype", "u16")
     assert (place / "ix" / "table.0").read_bytes() == (out / "table.0").read_bytes()
 
 

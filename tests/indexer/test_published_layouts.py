@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -32,6 +30,7 @@ from servers import web_server
 
 from . import reference
 from .corpora import ENGINE_PATH_TRAPS, Record, write_corpus
+from .infini_gram_indexing import try_indexing
 
 infini_gram = pytest.importorskip("infini_gram.engine", reason="infini-gram has no wheel for this platform")
 
@@ -133,33 +132,9 @@ class Published:
         if out.exists():
             return out
         tokenizer = [] if dtype == "u8" or "--raw" in options else ["--tokenizer", "gpt2"]
-        ran = subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                DRIVER,
-                module,
-                self.tokenizer_file,
-                "--data_dir",
-                self.folder / data,
-                "--save_dir",
-                out,
-                "--token_dtype",
-                dtype,
-                "--cpus",
-                "1",
-                "--mem",
-                "1",
-                "--ulimit",
-                "1024",
-                *tokenizer,
-                *(option for option in options if option != "--raw"),
-            ],
-            check=False,
-            capture_output=True,
-            text=True,
-            cwd=self.folder,
-        )
+        wanted = (option for option in options if option != "--raw")
+        program = ("-c", DRIVER, module, self.tokenizer_file)
+        ran = try_indexing(self.folder / data, out, "--token_dtype", dtype, *tokenizer, *wanted, program=program)
         if dtype == "u32":
             assert "memory allocation of 34359738368 bytes failed" in ran.stderr or ran.returncode == 0
             for tokens in list(out.glob("tokenized*")):

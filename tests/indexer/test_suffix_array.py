@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +25,7 @@ from factcensus.indexer.storage import suffix_shard
 from factcensus.indexer.storage.layout import write_table
 
 from .corpora import ENGINE_PATH_TRAPS, make_index, write_corpus
+from .infini_gram_indexing import run_indexing
 from .strategies import QUICK
 
 Ranks = npt.NDArray[np.uint32]
@@ -335,28 +334,7 @@ def test_table_equals_that_of_the_infini_gram_builder(kind: str, dtype: str, sho
     (short_folder / "data" / "c.jsonl").write_text('{"text": ""}\n')
     stream.tofile(short_folder / "theirs" / "tokenized.0")
     offsets.tofile(short_folder / "theirs" / "offset.0")
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "infini_gram.indexing",
-            "--data_dir",
-            short_folder / "data",
-            "--save_dir",
-            short_folder / "theirs",
-            "--token_dtype",
-            dtype,
-            "--cpus",
-            "1",
-            "--mem",
-            "1",
-            "--ulimit",
-            "1024",
-        ],
-        check=True,
-        capture_output=True,
-        cwd=short_folder,
-    )
+    run_indexing(short_folder / "data", short_folder / "theirs", "--token_dtype", dtype)
     rank_of = np.append(byte_order_ranks(types, width), types).astype(np.uint32)
     ranks = rank_of[np.where(stream == separator, types, stream.astype(np.int64))]
     positions = sort_suffixes(ranks.copy(), count_ranks(ranks, types + 1), threads=2)

@@ -112,4 +112,4 @@ def test_vocabulary_of_a_small_world_covers_every_answer(tmp_path: Path) -> None
     model = pretrain(world, tmp_path / "model", SMALL_MODEL, seed=0)
     tokenizer = load_tokenizer(str(model), None)
     for row in read_facts(world):
-        encode(tokenizer, row["question"], row["answer"], name=row["fact_id"])
+        encode(tokenizer, row["question"], row["answer"], name=row["fact_id"])  # refuses unknown tokens

@@ -71,9 +71,9 @@ def report(
 
     Seeds and methods are pooled. Runs of other models are shown side by side.
     """
-    from factcensus.eval.report.beside import experiments, side_by_side
     from factcensus.eval.report.page import write_report
     from factcensus.eval.report.printed import show_summary
+    from factcensus.eval.report.side_by_side import experiments, side_by_side
     from factcensus.eval.runs import read_run, with_passages
     from factcensus.indexer.errors import InputError
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +107,19 @@ def _estimate(
         axes.plot([found["value"]], [place], style.marker, color=style.colour, markerfacecolor=face, markersize=size)
 
 
+def _share_by_count(axes: Axes, ticks: Collection[float], counted: str, share: str) -> None:
+    """Label the axes of a plot of a share by count, with ticks at some of these counts, and add the legend."""
+    axes.set_xscale("log")
+    if ticks:
+        spread = _apart(sorted(ticks))
+        axes.set_xticks(spread, [f"{tick:,.0f}" for tick in spread])
+    axes.minorticks_off()
+    axes.set(ylim=(-0.03, 1.03), xlabel=f"{counted} (log scale)", ylabel=share)
+    axes.yaxis.set_major_formatter(percent_axis())
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="best")
+
+
 def recall_by_count(
     recall: Mapping[str, Sequence[Mapping[str, Any]]],
     guessed: Mapping[str, float | None],
@@ -125,15 +138,7 @@ def recall_by_count(
             whiskers(axes, np.array([row["count"] for row in rows]) * shift, rows, style, line=True, label=form)
             if (level := guessed.get(form)) is not None:
                 axes.axhline(level, color=style.colour, linestyle=":", linewidth=1.2)
-        axes.set_xscale("log")
-        if ticks:
-            spread = _apart(sorted(ticks))
-            axes.set_xticks(spread, [f"{tick:,.0f}" for tick in spread])
-        axes.minorticks_off()
-        axes.set(ylim=(-0.03, 1.03), xlabel=f"{counted} (log scale)", ylabel="share answered")
-        axes.yaxis.set_major_formatter(percent_axis())
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(loc="best")
+        _share_by_count(axes, ticks, counted, "share answered")
 
     return draw(paint, alternative="Share of held-out facts that the original model answers, by count and form.")
 
@@ -230,15 +235,7 @@ def forgetting_curves(method: Mapping[str, Any], forms: Sequence[str], counted: 
                 linewidth=1,
                 linestyle=":",
             )
-        axes.set_xscale("log")
-        if ticks:
-            spread = _apart(sorted(ticks))
-            axes.set_xticks(spread, [f"{tick:,.0f}" for tick in spread])
-        axes.minorticks_off()
-        axes.set(ylim=(-0.03, 1.03), xlabel=f"{counted} (log scale)", ylabel="share forgotten")
-        axes.yaxis.set_major_formatter(percent_axis())
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(loc="best")
+        _share_by_count(axes, ticks, counted, "share forgotten")
 
     return draw(paint, alternative=f"Share of facts forgotten by {method['name']}, by count and form of asking.")
 

@@ -52,7 +52,7 @@ def render_report(
 
     Args:
         first: Sections before all others, such as a comparison with other runs
-            (:mod:`factcensus.eval.report.beside`); None is left out.
+            (:mod:`factcensus.eval.report.side_by_side`); None is left out.
     """
     look = figures.looks([method["name"] for method in summary["methods"]], summary["oracle"])
     sections = [*first, *(build(ReportData(run, summary, look)) for build in SECTIONS)]

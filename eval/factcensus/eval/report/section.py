@@ -47,7 +47,7 @@ class Table:
 
     @property
     def of_words(self) -> Sequence[bool]:
-        """Return, for each column, whether it holds words rather than numbers; the page's template asks."""
+        """Whether each column holds words rather than numbers; the template of the page reads it."""
         columns = [[row[place] for row in self.rows if row[place].strip("-")] for place in range(len(self.head))]
         return [2 * sum(cell[0].isalpha() for cell in cells) > len(cells) for cells in columns]
 

@@ -198,8 +198,8 @@ def _write(frame: pd.DataFrame, path: Path) -> None:
 
 def _write_report(studies: list[Study], out: Path, findings: Findings, doses: pd.DataFrame) -> None:
     """Write report.html: the section about sizes, the runs side by side, then the largest model."""
-    from factcensus.eval.report.beside import Experiment, side_by_side
     from factcensus.eval.report.page import write_report
+    from factcensus.eval.report.side_by_side import Experiment, side_by_side
     from factcensus.eval.reproduce.tables import size_section
     from factcensus.eval.runs import pool_runs, summary_of
 

@@ -73,8 +73,7 @@ class _SpanOccurrences:
         size = span.end - span.begin
         bits = search.block_bits(size, span.documents)
         self._blocks = search.block_documents(span.starts, size, bits)
-        before = np.concatenate([[0], np.cumsum(self._ranges[:, 1] - self._ranges[:, 0])])
-        self.hits: npt.NDArray[np.int64] = before[forms.entities[1:]] - before[forms.entities[:-1]]
+        self.hits = forms.sums(self._ranges[:, 1] - self._ranges[:, 0])
         self.whole = False
 
     def locate(

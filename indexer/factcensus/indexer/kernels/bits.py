@@ -487,10 +487,3 @@ def pack_bits(values: Array, width: Any) -> Array:
     for i in range(values.size):
         set_bits(words, i * width, np.int64(values[i]))
     return words
-
-
-@compiled()
-def unpack_bits(words: Array, width: Any, first: Any, out: Array) -> None:
-    """Fill ``out`` with the integers of a bit stream, ``width`` bits each, beginning with number ``first``."""
-    for i in range(out.size):
-        out[i] = bits_at(words, (first + i) * width, width)

@@ -63,6 +63,12 @@ class Forms:
         ids = self.tokens.tolist()
         return [tuple(ids[begin:end]) for begin, end in pairwise(self.starts.tolist())]
 
+    def sums(self, of_forms: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the sum over the forms of each entity, int64 (entities,), of a number per form."""
+        before = np.concatenate([[0], np.cumsum(of_forms)])
+        found: npt.NDArray[np.int64] = before[self.entities[1:]] - before[self.entities[:-1]]
+        return found
+
     @property
     def arrays(self) -> tuple[Array, Array, Array]:
         """The arrays ``tokens``, ``starts`` and ``entities``."""

@@ -38,14 +38,8 @@ class CompactOccurrences:
         if len(selection.groups):
             self._stored[:] = -1
         self._hits_of_form = self._plan.most.copy()
-        self.hits = self._sums(self._hits_of_form)
+        self.hits = forms.sums(self._hits_of_form)
         self.whole = int(self._plan.most.sum()) <= MOST_LOCATED
-
-    def _sums(self, of_forms: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return the sum over the forms of each entity."""
-        before = np.concatenate([[0], np.cumsum(of_forms)])
-        found: npt.NDArray[np.int64] = before[self._forms.entities[1:]] - before[self._forms.entities[:-1]]
-        return found
 
     def locate(
         self,
@@ -91,7 +85,7 @@ class CompactOccurrences:
         chosen = np.flatnonzero(np.repeat(entities, np.diff(self._forms.entities)) & (self._plan.most > 0))
         positions = self._shard.locate(self._plan, chosen, ranges, stop, threads)
         self._hits_of_form[chosen] = ranges[chosen, 1] - ranges[chosen, 0]
-        self.hits[:] = self._sums(self._hits_of_form)
+        self.hits[:] = self._forms.sums(self._hits_of_form)
         return positions
 
     def _choose(
@@ -103,6 +97,6 @@ class CompactOccurrences:
         hits = self.hits
         reading_ns = np.bincount(leaders, weights=hits[partners], minlength=len(hits)) * _DOCUMENT_NS
         reading_ns *= np.diff(self._forms.entities)
-        blocks = self._sums(self._plan.anchors[:, 2])
+        blocks = self._forms.sums(self._plan.anchors[:, 2])
         visiting_ns = hits * _ROW_NS + np.where(located, 0, blocks * _BLOCK_NS)
         return (reading_ns < visiting_ns).astype(np.int8)

@@ -272,8 +272,7 @@ class SuffixArrayOccurrences:
             shard.ids,
             np.full(len(forms), reading, np.int8),
         )
-        before = np.concatenate([[0], np.cumsum(ranges[:, 1] - ranges[:, 0])])
-        self.hits = before[forms.entities[1:]] - before[forms.entities[:-1]]
+        self.hits = forms.sums(ranges[:, 1] - ranges[:, 0])
         self.whole = True
 
     def locate(
