@@ -150,9 +150,9 @@ def test_the_loop_runs_while_the_client_waits(url: str) -> None:
                 ticks += 1
                 await asyncio.sleep(0)
 
-        beside = asyncio.create_task(tick())
+        ticking = asyncio.create_task(tick())
         await client.count("tiny", "Paris")
-        beside.cancel()
+        ticking.cancel()
         return ticks
 
     assert asked(url, waiting) > 1

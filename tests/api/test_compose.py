@@ -116,7 +116,7 @@ def test_every_container_is_restricted() -> None:
         assert service["tmpfs"][0].startswith("/tmp:size="), name  # noqa: S108  # in a container
         assert re.fullmatch(r"\$\{[A-Z]+_MEMORY:-\d+g\}", service["mem_limit"]), name
         assert "limits" not in service.get("deploy", {}).get("resources", {}), (
-            f"{name} would be refused beside pids_limit"
+            f"{name} would be refused together with pids_limit"
         )
         assert service["pids_limit"] > 0, name
         writable = [volume for volume in service["volumes"] if not volume.endswith(":ro")]

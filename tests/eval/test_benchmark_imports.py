@@ -147,7 +147,7 @@ def muse_file(path: Path, *, forget: float, auc: float) -> Path:
     return path
 
 
-def test_muse_results_give_four_criteria_beside_our_own(tmp_path: Path) -> None:
+def test_muse_results_have_four_criteria_next_to_our_own(tmp_path: Path) -> None:
     sources = [
         Source(muse_file(tmp_path / "target" / "MUSE_EVAL.json", forget=1.0, auc=0.99), "original"),
         Source(muse_file(tmp_path / "retrain" / "MUSE_EVAL.json", forget=0.25, auc=0.5), "retrained"),

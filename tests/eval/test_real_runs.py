@@ -114,7 +114,7 @@ def page(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Page:
 def test_hidden_knowledge_is_shown_by_model_size(made: Made, page: Page) -> None:
     panels = [each["aria-label"] for each in page.of("svg") if each.get("role") == "img"]
     assert "Threshold-free index by model size and method." in panels
-    rows = page.download(f"beside-{panels.index('Threshold-free index by model size and method.') + 1}.csv")
+    rows = page.download(f"side-by-side-{panels.index('Threshold-free index by model size and method.') + 1}.csv")
     found = {(float(row["parameters"]), row["method"]): float(row["value"]) for row in rows}
     expected = {}
     for name, run in made.runs.items():

@@ -94,7 +94,7 @@ def test_facts_compared_were_known_by_every_size(finished: tuple[Path, Any]) -> 
 
 def test_report_begins_with_the_sizes(finished: tuple[Path, Any]) -> None:
     page = (finished[0] / "report.html").read_text(encoding="utf-8")
-    assert page.index('id="size"') < page.index('id="beside"') < page.index('id="forgetting"')
+    assert page.index('id="size"') < page.index('id="side-by-side"') < page.index('id="forgetting"')
 
 
 def test_finished_grid_trains_nothing_again(finished: tuple[Path, Any]) -> None:

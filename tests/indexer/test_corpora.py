@@ -278,8 +278,8 @@ DEEP = b'{"text": "deep", "id": "d", "m": ' + b'{"a":' * 900 + b"1" + b"}" * 900
 DEEPS = {
     "objects": DEEP,
     "lists": b'{"text": "deep", "m": ' + b"[" * 900 + b"]" * 900 + b"}\n",
-    "beside a lone surrogate": b'{"text": "deep", "s": "\\ud800", "m": ' + b"[" * 900 + b"]" * 900 + b"}\n",
-    "beside a large integer": b'{"text": "d", "i": 123456789012345678901, "m": ' + b"[" * 300 + b"]" * 300 + b"}\n",
+    "next to a lone surrogate": b'{"text": "deep", "s": "\\ud800", "m": ' + b"[" * 900 + b"]" * 900 + b"}\n",
+    "next to a large integer": b'{"text": "d", "i": 123456789012345678901, "m": ' + b"[" * 300 + b"]" * 300 + b"}\n",
     "in the id": b'{"text": "deep", "id": ' + b"[" * 900 + b"]" * 900 + b"}\n",
     "without an end": b'{"text": "deep", "m": ' + b"[" * 5000 + b"\n",
     "very deep": b'{"text": "deep", "m": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n",

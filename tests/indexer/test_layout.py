@@ -116,7 +116,7 @@ def test_shards_respect_their_token_limit_unless_one_document_is_larger(tmp_path
     assert [len(document) for shard in shards for document in shard.documents] == [3, 3, 3, 40, 1, 1, 50, 60, 0, 9]
 
 
-# ---------------------------------------------------------------------------------------------- beside the shards
+# ---------------------------------------------------------------------------------------------- files of an index
 
 
 def two_files(folder: Path) -> Path:

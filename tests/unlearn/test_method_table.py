@@ -48,9 +48,9 @@ def test_list_prints_the_whole_table(capsys: pytest.CaptureFixture[str]) -> None
 def test_kept_memory_matches_the_plan(preset: str) -> None:
     """With 1000 weights and an LM head of 40, memory as large as the weights cannot be the head alone."""
     cost = StepCost(1000, 1000, 4000, 0, 1.0, width=4, vocabulary=10, simulated=True)
-    on_device, beside = extra_bytes(preset_config(preset), cost, tokens=3)
-    assert (on_device + beside >= 4000) == (preset in keeping_a_copy())
-    if on_device + beside:
+    on_device, on_cpu = extra_bytes(preset_config(preset), cost, tokens=3)
+    assert (on_device + on_cpu >= 4000) == (preset in keeping_a_copy())
+    if on_device + on_cpu:
         assert keeps(preset_config(preset))
     said = PAGE.read_text(encoding="utf-8")
     assert "second model in memory" not in said

@@ -118,7 +118,7 @@ def count_cnf(index: CountIndex, cnf: Cnf, max_diff_tokens: int, deadline: Deadl
                 _count_shard(number, shard, mask, here, max_diff_tokens, deadline, counted, most)
         if best is None or counted.count < best.count:
             best = counted
-    assert best is not None, "a query has at least one clause"
+    assert best is not None, "a query needs at least one clause"
     return best
 
 

@@ -140,7 +140,7 @@ def side_by_side(found: Sequence[Experiment]) -> Section | None:
         published_table([(each.label, each.summary) for each in found]),
     ]
     return Section(
-        "beside",
+        "side-by-side",
         "Runs side by side",
         f"These runs are not pooled: {'; '.join(dict.fromkeys(each.apart for each in found[1:]))}. The sections below "
         f"show {found[0].label}; each run folder has its own report.",

@@ -229,7 +229,7 @@ class RemoteShard(Shard):
 
     def occurrences(self, forms: Forms, selection: Selection, reading: int) -> Occurrences:
         """Return the occurrences of the forms of a table of facts."""
-        raise NotImplementedError("a table of facts is counted in the gathered shard, whose documents differ")
+        raise NotImplementedError("an index at a URL counts tables of facts in the parts that it has gathered")
 
     def most_occurrences(self, token_ids: Sequence[int]) -> int:
         """Return the number of occurrences of these tokens."""

@@ -142,13 +142,13 @@ def extra_bytes(method: MethodConfig, cost: StepCost, tokens: int, shards: int =
     """
     averaged = method.gru and method.gru_gamma < 1
     on_device = ((method.sam_rho is not None) + method.gru + averaged) * cost.trained_bytes // shards
-    beside = cost.trained_bytes // shards if method.negate is not None else 0
+    on_cpu = cost.trained_bytes // shards if method.negate is not None else 0
     if method.starts_by_fisher:  # before training, for at most all parameters: weights, two diagonals and a gradient
         on_device = max(on_device, 16 * cost.parameters - cost.peak_bytes)
     if method.caches_original and method.compares_distributions:
         on_device += cost.vocabulary * cost.width * 4
-        beside += tokens * cost.width * 4
-    return on_device, beside
+        on_cpu += tokens * cost.width * 4
+    return on_device, on_cpu
 
 
 @dataclass(frozen=True, slots=True)

@@ -308,10 +308,10 @@ def _method(
     flop = cost.flop_per_token * (measured + forget + retain * (4 / 3 if method.compares_distributions else 1))
     answers = sum(len(example.answer_ids) for example in (*material.answers, *material.retain))
     shards = hardware.count if config.fsdp else 1
-    on_device, beside = extra_bytes(method, cost, answers, shards)
+    on_device, on_cpu = extra_bytes(method, cost, answers, shards)
     memory = (cost.peak_bytes if shards == 1 else cost.sharded_peak_bytes(shards)) + on_device
     if hardware.kind != "cuda":
-        memory += beside + process_bytes()
+        memory += on_cpu + process_bytes()
     return MethodPlan(
         name=method.name,
         objective=method.objective,

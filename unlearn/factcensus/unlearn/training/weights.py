@@ -52,7 +52,7 @@ class Weights:
         return value
 
     def clip(self, limit: float) -> float:
-        """Scale the gradient to a norm of at most ``limit``, and return its norm before."""
+        """Scale the gradient to a norm of at most ``limit``, and return the norm before scaling."""
         return float(torch.nn.utils.clip_grad_norm_(self.parameters, limit))
 
     def are_finite(self) -> bool:
@@ -96,7 +96,7 @@ class ShardedWeights(Weights):
         return total / number if number else math.nan
 
     def clip(self, limit: float) -> float:
-        """Scale the gradient to a norm of at most ``limit``, and return its norm before."""
+        """Scale the gradient to a norm of at most ``limit``, and return the norm before scaling."""
         gradients = [each.grad for each in self.parameters if each.grad is not None]
         mine = sum(float(each.double().square().sum()) for each in gradients)
         norm = math.sqrt(self.total(mine))
