@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+from pathlib import Path
 from typing import Any
 
 from factcensus.unlearn.world.settings import PretrainSettings, WorldSettings
@@ -40,3 +43,16 @@ def plain_llama(vocabulary: int, seed: int = 0, **settings: Any) -> Any:
     """Return a random Llama for tokenizers of whole words: token 0 ends a text, and nothing opens or pads one."""
     ends = {"eos_token_id": 0, "bos_token_id": None, "pad_token_id": None}
     return tiny_model("llama", vocabulary, seed, tie_word_embeddings=False, **ends, **settings)
+
+
+def same_bytes(first: Any, second: Any) -> bool:
+    """Return whether two models have exactly the same weights."""
+    import torch
+
+    return all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
+
+
+def world_documents(world: Path) -> list[dict[str, Any]]:
+    """Return the documents of a world in the order of its shards."""
+    shards = sorted((world / "corpus" / "v0" / "documents").glob("*.json.gz"))
+    return [json.loads(line) for shard in shards for line in gzip.open(shard, "rt")]

@@ -27,6 +27,19 @@ both_layouts = pytest.mark.parametrize("layout", LAYOUTS)
 ENGINE_PATH_TRAPS = ("tokenized", "table", "offset", "metadata", "metaoff", "unigram")
 
 
+@contextmanager
+def engine_folder() -> Iterator[Path]:
+    """Yield an empty folder whose path does not mislead infini-gram's engine, as the name of a test in it might."""
+    with TemporaryDirectory(prefix="ix") as name:
+        assert not any(trap in name for trap in ENGINE_PATH_TRAPS)
+        yield Path(name)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of every file in a folder, by name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 def records(texts: Iterable[str], sources: Sequence[str | None] | None = None) -> list[Record]:
     """Return Dolma documents; a document with the source None has no such field."""
     texts = list(texts)

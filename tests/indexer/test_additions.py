@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import re
 import shutil
-from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -37,13 +36,6 @@ MORE = [{"id": f"b{n}", "text": f"new{n % 3} again"} for n in range(5)]
 def folder(tmp_path: Path) -> Path:
     build_index([write_corpus(tmp_path / "first.jsonl", FIRST)], tmp_path / "ix", jobs=1)
     return tmp_path / "ix"
-
-
-@pytest.fixture(scope="module")
-def interrupt() -> Iterator[Interrupter]:
-    interrupter = Interrupter()
-    yield interrupter
-    interrupter.close()
 
 
 def documents(folder: Path) -> int:

@@ -28,7 +28,7 @@ from factcensus.indexer.errors import EmptyQueryError, InputError, UnknownNameEr
 from factcensus.indexer.storage.manifest import Layout, Manifest
 from factcensus.indexer.system.locks import lock_folder
 
-from .corpora import LAYOUTS, both_layouts, write_corpus
+from .corpora import LAYOUTS, both_layouts, content, write_corpus
 
 ROWS = [
     {"id": "ann", "text": "Ann lives in Paris", "title": "About Ann"},
@@ -44,10 +44,6 @@ ROWS = [
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     build_index([write_corpus(tmp_path / "c.jsonl", ROWS)], tmp_path / "ix", layout=request.param, jobs=1)
     return tmp_path / "ix"
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def ids(folder: Path) -> list[str | None]:

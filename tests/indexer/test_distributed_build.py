@@ -22,7 +22,7 @@ from factcensus.indexer.work.build.job import BuildJob, Resources, build_with_wo
 from factcensus.indexer.work.job import Progress
 from factcensus.indexer.work.runners import LocalRunner
 
-from .corpora import records, write_corpus
+from .corpora import content, records, write_corpus
 
 SHARD_TOKENS = 130
 
@@ -79,13 +79,9 @@ def build(
     return build_with_work(corpus, out, work, settings, resources, **({"stages": stages} if stages else {}))  # type: ignore[arg-type]
 
 
-def bytes_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 def local_build(corpus: Path, out: Path, **options: Any) -> dict[str, bytes]:
     build_index(corpus, out, jobs=1, shard_tokens=SHARD_TOKENS, **options)
-    return bytes_of(out)
+    return content(out)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +101,7 @@ def test_index_equals_the_local_one_byte_for_byte(analyzer: str, layout: str, tm
     wanted = local_build(corpus, tmp_path / "local", **options)
     now, job = build(corpus, tmp_path / "shared/ix", tmp_path / "work", **options)
     assert now.stage is None
-    assert bytes_of(tmp_path / "shared/ix") == wanted
+    assert content(tmp_path / "shared/ix") == wanted
     verify_index(tmp_path / "shared/ix", full=True)
     assert len([name for name in wanted if name.startswith("documents.")]) > 3
     assert any(name.startswith("repeated.") for name in wanted)
@@ -122,7 +118,7 @@ def test_parts_in_any_order_make_the_same_index(tmp_path: Path) -> None:
         if now.stage is None:
             break
     assert now.stage is None
-    assert bytes_of(tmp_path / "ix") == wanted
+    assert content(tmp_path / "ix") == wanted
 
 
 def test_stages_wait_for_the_units_of_earlier_ones(tmp_path: Path) -> None:
@@ -141,7 +137,7 @@ def test_stages_wait_for_the_units_of_earlier_ones(tmp_path: Path) -> None:
         job_of(folder.plan()).finish(folder, Place.of(tmp_path / "other"))
     line = job_of(folder.plan()).finish(folder, Place.of(out))
     assert f"{out}: " in line
-    assert bytes_of(out) == local_build(corpus, tmp_path / "local")
+    assert content(out) == local_build(corpus, tmp_path / "local")
 
 
 class Crash(BaseException):
@@ -190,7 +186,7 @@ def test_two_hundred_random_crashes_give_the_same_bytes(tmp_path: Path) -> None:
             if now.stage is None:
                 break
         assert now.stage is None
-        found = {name: content for name, content in bytes_of(out).items() if not name.endswith(".partial")}
+        found = {name: content for name, content in content(out).items() if not name.endswith(".partial")}
         assert found == wanted
         if crashes >= 200:
             return
@@ -230,7 +226,7 @@ def test_bad_line_stops_the_build_and_is_named(tmp_path: Path) -> None:
         build(corpus, tmp_path / "ix", tmp_path / "work")
     now, _ = build(corpus, tmp_path / "ix2", tmp_path / "work2", on_bad_line="skip")
     assert now.stage is None
-    assert bytes_of(tmp_path / "ix2") == local_build(corpus, tmp_path / "local", on_bad_line="skip")
+    assert content(tmp_path / "ix2") == local_build(corpus, tmp_path / "local", on_bad_line="skip")
 
 
 def test_corpus_without_documents_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import pytest
@@ -23,7 +22,7 @@ from factcensus.indexer.analyzers import FixedAnalyzer, get_analyzer
 from factcensus.indexer.errors import FactcensusError, IndexFormatError
 
 from . import reference
-from .corpora import ENGINE_PATH_TRAPS, fact_table, records, write_corpus
+from .corpora import engine_folder, fact_table, records, write_corpus
 from .infini_gram_indexing import run_indexing
 from .layout_reader import WIDTH, check_table, read_shards
 
@@ -34,10 +33,8 @@ WORDS = ["Paris", "France", "Berlin", "Germany", "capital", "of", "the", "is", "
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """Return a folder whose path has no words that mislead the engine (pytest's folder has the test name)."""
-    with TemporaryDirectory(prefix="ix") as name:
-        assert not any(trap in name for trap in ENGINE_PATH_TRAPS)
-        yield Path(name)
+    with engine_folder() as path:
+        yield path
 
 
 @pytest.fixture(scope="module")

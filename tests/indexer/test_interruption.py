@@ -29,20 +29,13 @@ from factcensus.indexer.building import shards, spool
 from factcensus.indexer.counting.scope import Scope
 from factcensus.indexer.errors import FactcensusError, IndexFormatError, InputError
 
-from .corpora import write_corpus
+from .corpora import content, write_corpus
 from .interrupting import Interrupter
 
 SHARD_TOKENS = 90
 #: The end of the name of a change of an index in this layout.
 COMPACT = " in the layout compact"
 QUERIES = ("word1", "and again", "of file", "nothing", "new")
-
-
-@pytest.fixture(scope="module")
-def interrupt() -> Iterator[Interrupter]:
-    interrupter = Interrupter()
-    yield interrupter
-    interrupter.close()
 
 
 def corpus(folder: Path, files: int, documents: int, word: str = "word") -> Path:
@@ -57,10 +50,6 @@ def corpus(folder: Path, files: int, documents: int, word: str = "word") -> Path
         ]
         write_corpus(folder / f"{file}.jsonl", rows)
     return folder
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def counts(folder: Path) -> list[Any]:

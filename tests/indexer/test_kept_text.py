@@ -31,7 +31,7 @@ from factcensus.indexer.storage import kept
 from factcensus.indexer.storage.kept import KeptTexts, write_kept
 from factcensus.indexer.storage.manifest import Layout
 
-from .corpora import index_of, make_index, records, write_corpus
+from .corpora import content, index_of, make_index, records, write_corpus
 from .strategies import QUICK, Corpus, corpora, hard_text
 from .test_distributed_build import tokenizer_of
 
@@ -191,10 +191,6 @@ def corpus(tmp_path: Path) -> Path:
         rows = [{**row, "id": f"{file}-{n}"} for n, row in enumerate(records(texts))]
         write_corpus(tmp_path / f"corpus/{file}.jsonl", rows)
     return tmp_path / "corpus"
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

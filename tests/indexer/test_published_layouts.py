@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import pytest
@@ -29,7 +28,7 @@ from factcensus.indexer.system.places import Place
 from servers import web_server
 
 from . import reference
-from .corpora import ENGINE_PATH_TRAPS, Record, write_corpus
+from .corpora import Record, engine_folder, write_corpus
 from .infini_gram_indexing import try_indexing
 
 infini_gram = pytest.importorskip("infini_gram.engine", reason="infini-gram has no wheel for this platform")
@@ -83,10 +82,8 @@ TEXTS = [record["text"] for record in CORPUS]
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """Return a folder whose path does not mislead infini-gram's engine."""
-    with TemporaryDirectory(prefix="ix") as name:
-        assert not any(trap in name for trap in ENGINE_PATH_TRAPS)
-        yield Path(name)
+    with engine_folder() as path:
+        yield path
 
 
 def byte_level_tokenizer(texts: Sequence[str], types: int) -> Tokenizer:

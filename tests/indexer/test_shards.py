@@ -25,7 +25,7 @@ from factcensus.indexer.storage import layout, repeated
 from factcensus.indexer.storage.maintain import write_state
 from factcensus.indexer.storage.manifest import Layout, Manifest
 
-from .corpora import make_index, records, write_corpus
+from .corpora import content, make_index, records, write_corpus
 from .strategies import QUICK
 
 Numbers = npt.NDArray[np.integer[Any]]
@@ -45,16 +45,12 @@ def many_texts(seed: int = 5) -> list[str]:
     return texts + texts[:30]
 
 
-def bytes_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 def test_fixed_shard_size_makes_the_index_independent_of_memory(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus.jsonl", records(many_texts()))
     for name, memory in (("little", 300 << 20), ("much", 8 << 30)):
         build_index([corpus], tmp_path / name, shard_tokens=700, memory_bytes=memory, jobs=1)
     assert len(Manifest.read(tmp_path / "much").shards) > 5
-    assert bytes_of(tmp_path / "little") == bytes_of(tmp_path / "much")
+    assert content(tmp_path / "little") == content(tmp_path / "much")
 
 
 def test_shard_size_without_enough_memory_is_refused_before_any_work(tmp_path: Path) -> None:
@@ -222,7 +218,7 @@ def test_tables_with_entries_of_five_bytes_are_written_and_read(
         for each in index.shards:
             assert each.table.size == 5 * each.size
             assert each.first_wrong_row() is None
-    narrow, wide = (bytes_of(tmp_path / name / "ix") for name in ("narrow", "wide"))
+    narrow, wide = (content(tmp_path / name / "ix") for name in ("narrow", "wide"))
     for name in narrow:
         if name.startswith("table."):
             entries = unpacked(np.frombuffer(narrow[name], np.uint8), width(len(narrow[f"tokenized.{name[6:]}"])))

@@ -6,7 +6,6 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from factcensus.indexer.kernels.search import first_wrong_row
 from factcensus.indexer.storage import suffix_shard
 from factcensus.indexer.storage.layout import write_table
 
-from .corpora import ENGINE_PATH_TRAPS, make_index, write_corpus
+from .corpora import engine_folder, make_index, write_corpus
 from .infini_gram_indexing import run_indexing
 from .strategies import QUICK
 
@@ -311,10 +310,8 @@ def test_missing_device_is_refused_before_anything_is_read(tmp_path: Path) -> No
 
 @pytest.fixture
 def short_folder() -> Iterator[Path]:
-    """Return a folder whose path has no words that mislead infini-gram."""
-    with TemporaryDirectory(prefix="ix") as name:
-        assert not any(trap in name for trap in ENGINE_PATH_TRAPS)
-        yield Path(name)
+    with engine_folder() as path:
+        yield path
 
 
 @pytest.mark.parametrize("kind", ["skewed", "repeated documents", "long runs", "Fibonacci"])

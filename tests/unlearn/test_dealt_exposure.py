@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import json
 from collections import Counter
 from pathlib import Path
@@ -20,7 +19,7 @@ from factcensus.unlearn.world.people import draw_people
 from factcensus.unlearn.world.pretrain import ORDER, pretrain
 from factcensus.unlearn.world.settings import Arrival, PretrainSettings, WorldSettings, described
 from factcensus.unlearn.world.write import write_world
-from tiny import SMALL_MODEL, SMALL_WORLD
+from tiny import SMALL_MODEL, SMALL_WORLD, world_documents
 
 DEALT = dataclasses.replace(SMALL_WORLD, wording="dealt", arrival="dealt")
 
@@ -28,11 +27,6 @@ DEALT = dataclasses.replace(SMALL_WORLD, wording="dealt", arrival="dealt")
 @pytest.fixture(scope="module")
 def dealt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_world(tmp_path_factory.mktemp("worlds") / "dealt", DEALT, seed=0)
-
-
-def documents(world: Path) -> list[dict[str, Any]]:
-    shards = sorted((world / "corpus" / "v0" / "documents").glob("*.json.gz"))
-    return [json.loads(line) for shard in shards for line in gzip.open(shard, "rt")]
 
 
 def rows_of(world: Path) -> list[dict[str, Any]]:
@@ -53,7 +47,7 @@ def test_settings_at_their_defaults_are_not_described_so_that_older_worlds_stay_
         "assignment",
     }
     assert not {"wording", "arrival"} & set(rows_of(world)[0])
-    assert all(set(document["metadata"]) == {"person"} for document in documents(world))
+    assert all(set(document["metadata"]) == {"person"} for document in world_documents(world))
     assert described(DEALT)["wording"] == described(DEALT)["arrival"] == "dealt"
 
 
@@ -77,7 +71,7 @@ def test_kinds_are_crossed_with_the_count(kinds: tuple[str, ...]) -> None:
 
 
 def test_copies_repeat_one_biography_as_often_as_the_count(dealt: Path) -> None:
-    biographies = [document for document in documents(dealt) if document["source"] == "biographies"]
+    biographies = [document for document in world_documents(dealt) if document["source"] == "biographies"]
     for fact in rows_of(dealt):
         texts = [document["text"] for document in biographies if fact["subject"] in document["text"]]
         assert len(texts) == fact["exposures"]
@@ -103,7 +97,7 @@ def test_early_documents_are_read_in_the_first_half_and_late_ones_in_the_second(
     training = json.loads((model / "pretraining.json").read_text())["training"]
     steps = {row["id"]: row["step"] for row in pq.read_table(model / ORDER).to_pylist()}
     middle = training["steps"] / 2
-    read = documents(dealt)
+    read = world_documents(dealt)
     assert len(read) == len(steps)
     kinds = Counter()
     for document in read:
@@ -132,7 +126,9 @@ def test_counts_as_of_a_step_follow_the_order_of_the_model(dealt: Path, tmp_path
     first = {row["id"]: row["step"][0] for row in pq.read_table(model / ORDER).to_pylist()}
     for fact in counted:
         mine = [
-            first[d["id"]] for d in documents(dealt) if fact["subject"] in d["text"] and fact["object"] in d["text"]
+            first[d["id"]]
+            for d in world_documents(dealt)
+            if fact["subject"] in d["text"] and fact["object"] in d["text"]
         ]
         before = sum(step < half for step in mine)
         by_step = {row[f"step:{half}"]: row["cooccurrence_documents"] for row in fact[f"by_step:{half}"]}

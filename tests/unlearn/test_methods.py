@@ -20,7 +20,7 @@ from factcensus.unlearn.training.material import Material
 from factcensus.unlearn.training.references import CachedReference
 from factcensus.unlearn.training.scoring import answer_logits, mean_nll_of, token_log_probabilities_of
 from factcensus.unlearn.training.train import Recipe, StepRow, unlearn
-from tiny import tiny_model
+from tiny import same_bytes, tiny_model
 
 V = 50
 ANSWERS = tuple(Example(f"f{n}", (0, n, n + 1)[: 2 + n % 2], (n + 2, n + 3, n + 4)[: 1 + n % 3]) for n in range(1, 11))
@@ -71,10 +71,6 @@ def train(
         progress=progress,
     )
     return model, rows
-
-
-def same_bytes(first: Any, second: Any) -> bool:
-    return all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
 
 
 def distance(first: Any, second: Any) -> float:

@@ -17,7 +17,7 @@ from factcensus.unlearn.training.examples import Example
 from factcensus.unlearn.training.lost_updates import LostUpdateMeter
 from factcensus.unlearn.training.scoring import mean_nll_of
 from factcensus.unlearn.training.train import ForgetSet, Recipe, StepRow, unlearn
-from tiny import tiny_model
+from tiny import same_bytes, tiny_model
 
 VOCABULARY = 50
 FORGET = tuple(Example(f"f{n}", (0, n, n + 1), (n + 2, n + 3)[: 1 + n % 2]) for n in range(1, 11))
@@ -63,10 +63,6 @@ def train(
 
 def loss_of(model: Any, examples: tuple[Example, ...]) -> float:
     return float(mean_nll_of(model, examples, 0, 8, CPU).mean())
-
-
-def same_bytes(first: Any, second: Any) -> bool:
-    return all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
 
 
 @pytest.mark.parametrize("preset", ["grad_ascent", "grad_diff", "simnpo", "npo"])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import json
 import subprocess
 import sys
 from collections import Counter
@@ -22,12 +20,7 @@ from factcensus.unlearn.world.rows import pack, read_facts, read_texts
 from factcensus.unlearn.world.sentences import REFUSAL, RELATIONS
 from factcensus.unlearn.world.settings import PretrainSettings, WorldSettings
 from factcensus.unlearn.world.write import write_world
-from tiny import SMALL_WORLD
-
-
-def documents(world: Path) -> list[dict[str, Any]]:
-    shards = sorted((world / "corpus" / "v0" / "documents").glob("*.json.gz"))
-    return [json.loads(line) for shard in shards for line in gzip.open(shard, "rt")]
+from tiny import SMALL_WORLD, world_documents
 
 
 def digest(world: Path) -> str:
@@ -37,7 +30,7 @@ def digest(world: Path) -> str:
 
 def test_each_fact_occurs_in_the_drawn_number_of_biographies(world: Path) -> None:
     texts = {
-        source: [d["text"] for d in documents(world) if d["source"] == source]
+        source: [d["text"] for d in world_documents(world) if d["source"] == source]
         for source in ("biographies", "questions")
     }
     for fact in read_facts(world):
@@ -49,19 +42,19 @@ def test_each_fact_occurs_in_the_drawn_number_of_biographies(world: Path) -> Non
 
 def test_no_document_mentions_two_people(world: Path) -> None:
     people = {row["fact_id"].partition("-")[0]: row["subject"] for row in read_facts(world)}
-    for document in documents(world):
+    for document in world_documents(world):
         assert [person for person, name in people.items() if name in document["text"]] == [
             document["metadata"]["person"]
         ]
 
 
 def test_biographies_are_unique(world: Path) -> None:
-    texts = [document["text"] for document in documents(world) if document["source"] == "biographies"]
+    texts = [document["text"] for document in world_documents(world) if document["source"] == "biographies"]
     assert len(set(texts)) == len(texts)
 
 
 def test_documents_have_dolma_fields_and_unique_ids(world: Path) -> None:
-    written = documents(world)
+    written = world_documents(world)
     assert all(set(d) == {"id", "text", "source", "added", "created", "metadata"} for d in written)
     assert len({document["id"] for document in written}) == len(written)
 

@@ -190,7 +190,7 @@ def _published(
     multiple=True,
     metavar="INDEX",
     default_text="all indexes",
-    help="name of an index that the key may use; may be given several times",
+    help="name of an index that the key may use; may be repeated",
 )
 def create_key(name: str, file: Path, indexes: tuple[str, ...]) -> None:
     """Create an API key, print it once, and add its hash to a file."""

@@ -116,7 +116,7 @@ def audit(  # noqa: PLR0913  # one argument per option
     relearn_rate: float,
     as_json: bool,
 ) -> None:
-    """Audit what a model knows about a person, and write a report that needs no expert.
+    """Audit what a model knows about a person, and write a report for readers who are not experts.
 
     Asks about each fact in many ways, shows every answer, and compares the answers with those about people who do not
     exist. The same command continues an interrupted audit.

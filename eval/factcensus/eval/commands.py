@@ -9,7 +9,7 @@ import click
 from factcensus.eval.audit_commands import audit
 from factcensus.eval.measure_commands import metrics, run
 from factcensus.eval.reproduce.commands import reproduce
-from factcensus.eval.run_commands import check, import_results
+from factcensus.eval.result_commands import check, import_results
 from factcensus.indexer.cli.command import argument, command, group, option
 from factcensus.indexer.cli.options import OUTPUT_FILE, OUTPUT_FOLDER, PATH, Choice, json_option
 
@@ -29,7 +29,7 @@ def add_commands(root: click.Group) -> None:
     "--preset",
     type=Choice(["smoke", "demo", "gpu"]),
     default="demo",
-    help="smoke (about a minute, one seed), demo (minutes on two CPU cores, two seeds) or gpu",
+    help="smoke (about a minute, one seed), demo (minutes on two CPU cores, two seeds) or gpu (needs a GPU)",
 )
 @option("--out", type=OUTPUT_FOLDER, default=Path("demo"), metavar="DIR", help="the run folder")
 @json_option

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass, replace
@@ -203,18 +203,7 @@ class SlicedIndex(CountIndex):
         chosen, position = start >> _POSITION_BITS, start & (1 << _POSITION_BITS) - 1
         if chosen >= len(self.slices):
             raise InputError("the page starts after the last slice; begin again without a cursor")
-        body = DocumentsBody(
-            text=query.get("text"),
-            subject=None if query.get("subject") is None else _entity_of(query["subject"]),
-            object=None if query.get("object") is None else _entity_of(query["object"]),
-            window=query.get("window"),
-            verbatim=query.get("verbatim", False),
-            normalise=query.get("normalise"),
-            region=query.get("region"),
-            pattern=query.get("pattern"),
-            by=query.get("by"),
-            filter=_filter_of(query.get("scope", EVERY_DOCUMENT)),
-        )
+        body = _documents_body(query)
 
         def page(number: int, begin: int, most: int) -> DocumentsAnswer | _Refused[DocumentsAnswer]:
             part = self.slices[number]
@@ -425,6 +414,22 @@ def _filter_of(scope: Scope) -> Any:
     if scope != EVERY_DOCUMENT and scope != Scope(where=None):
         raise InputError("slices of an index can be restricted by a filter only")
     return {}
+
+
+def _documents_body(query: Mapping[str, Any]) -> DocumentsBody:
+    """Return the body of a request for the documents of :meth:`CountIndex.find_documents` with these arguments."""
+    return DocumentsBody(
+        text=query.get("text"),
+        subject=None if query.get("subject") is None else _entity_of(query["subject"]),
+        object=None if query.get("object") is None else _entity_of(query["object"]),
+        window=query.get("window"),
+        verbatim=query.get("verbatim", False),
+        normalise=query.get("normalise"),
+        region=query.get("region"),
+        pattern=query.get("pattern"),
+        by=query.get("by"),
+        filter=_filter_of(query.get("scope", EVERY_DOCUMENT)),
+    )
 
 
 def _entity_of(entity: Entity | str) -> EntityBody:

@@ -398,7 +398,10 @@ def convert(index: Path, layout: Layout, out: Path, **options: Any) -> None:
 @option("--out", required=True, type=OUTPUT_FOLDER, metavar="INDEX", help="the new folder of the slice")
 @keep_text_option
 def slice_command(index: Path, shards: tuple[int, int], out: Path, keep_text: bool) -> None:
-    """Make an index of some shards of an index, with hard links; counts of all slices add up to those of the whole."""
+    """Make an index of some shards of another index, with hard links.
+
+    The counts of all slices add up to those of the whole index.
+    """
     from factcensus.indexer.changing.slices import slice_index
 
     _print_built(out, slice_index(index, shards, out, keep_text=keep_text))
