@@ -177,21 +177,7 @@ class JobRunner:
         store = self.store
         with self._changed:  # so that two requests cannot both take the last place
             store.remove_finished(time() - self.retention_s)
-            if len(store.unfinished()) + self._coming >= self._limits.max_jobs:
-                raise Problem(
-                    "too-many-jobs",
-                    f"{self._limits.max_jobs} jobs are waiting or running (FACTCENSUS_MAX_JOBS); try again later",
-                    headers={"Retry-After": "10"},
-                )
-            if store.size_bytes() + self._coming_bytes + new.size > self._limits.max_jobs_bytes:
-                raise Problem(
-                    "jobs-full",
-                    f"all jobs together would use more than {self._limits.max_jobs_bytes} bytes "
-                    "(FACTCENSUS_MAX_JOBS_BYTES); DELETE jobs whose results you have, or wait until they expire",
-                    headers={"Retry-After": "60"},
-                )
-            if store.free_bytes() < self._coming_bytes + new.size + ROOM_BYTES:
-                raise problem_of_lack(errno.ENOSPC)
+            self._check_room(store, new.size)
             self._coming, self._coming_bytes = self._coming + 1, self._coming_bytes + new.size
         try:
             store.add_pieces(job.id, _cut(pieces))  # without the lock, because a large table takes a while
@@ -206,6 +192,28 @@ class JobRunner:
             self._changed.notify()
         log.info("job %s: %d facts in %s", job.id, job.facts, job.index)
         return job
+
+    def _check_room(self, store: JobStore, size_bytes: int) -> None:
+        """Check that another job with a table of this size is within the limits, and that the disk has space for it.
+
+        Raises:
+            Problem: ``too-many-jobs``, ``jobs-full``, or the disk is full.
+        """
+        if len(store.unfinished()) + self._coming >= self._limits.max_jobs:
+            raise Problem(
+                "too-many-jobs",
+                f"{self._limits.max_jobs} jobs are waiting or running (FACTCENSUS_MAX_JOBS); try again later",
+                headers={"Retry-After": "10"},
+            )
+        if store.size_bytes() + self._coming_bytes + size_bytes > self._limits.max_jobs_bytes:
+            raise Problem(
+                "jobs-full",
+                f"all jobs together would use more than {self._limits.max_jobs_bytes} bytes "
+                "(FACTCENSUS_MAX_JOBS_BYTES); DELETE jobs whose results you have, or wait until they expire",
+                headers={"Retry-After": "60"},
+            )
+        if store.free_bytes() < self._coming_bytes + size_bytes + ROOM_BYTES:
+            raise problem_of_lack(errno.ENOSPC)
 
     def job(self, id: str, owner: str) -> Job:
         """Return a job with the current number of counted facts.
@@ -270,9 +278,8 @@ class JobRunner:
         if store is None:
             return
         indexes = {index.name: index for index in self._catalog.indexes}
-        for id, begun in list(
-            self._pinned.items()
-        ):  # otherwise a waiting job would keep the deleted documents on the disk
+        # Otherwise a waiting job would keep the deleted documents on the disk.
+        for id, begun in list(self._pinned.items()):
             if begun.name in indexes and begun.digest not in indexes[begun.name].held_digests:
                 self._pinned.pop(id, None)
         for job in store.done():

@@ -489,9 +489,7 @@ def list_indexes(folder: Path, as_json: bool) -> None:
         except (IndexerError, OSError) as error:  # still show the others
             notice(str(error))
             continue
-        rows.append(
-            {key: getattr(described, key) for key in ("name", "analyzer", "documents", "tokens", "bytes", "digest")}
-        )
+        rows.append({key: getattr(described, key) for key in _LISTED})
     if as_json:
         print_json({"indexes": rows})
     elif rows:
