@@ -337,7 +337,7 @@ def test_the_contents_of_the_reference_lead_to_every_route(opened: Opened) -> No
     assert page.locator(page.evaluate("location.hash")).is_visible()
 
 
-def test_a_missing_page_leads_on(opened: Opened) -> None:
+def test_a_missing_page_links_to_the_start(opened: Opened) -> None:
     page = opened("/no/such/page")
     assert page.get_by_role("heading", name="This page does not exist").is_visible()
     with page.expect_navigation():

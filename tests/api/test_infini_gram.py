@@ -165,7 +165,7 @@ def test_tokens_are_nested_as_clauses_and_terms(ask: Any) -> None:
         ),
     ],
 )
-def test_golden_exchanges(ask: Any, body: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_responses_equal_those_written_by_hand(ask: Any, body: dict[str, Any], expected: dict[str, Any]) -> None:
     status, answer = ask(**body)
     assert (status, inner(answer)) == (200, expected)
 

@@ -42,7 +42,7 @@ BEFORE = both(
 )
 
 
-def test_hand_computed_index() -> None:
+def test_index_equals_the_value_computed_by_hand() -> None:
     """P: facts above 3, 2, 5 and 2.5 of five phantoms (one tie): 12.5 / 20. G: 1/2 + (4/64 - 2/80) / 2."""
     after = both(
         rows([-3.8, -4.5 + 1e-9, -1, -4], [0, 0, 4, 0], group="forget"),

@@ -95,7 +95,7 @@ def test_limit_is_twice_the_answer_plus_a_few_tokens() -> None:
 
 
 @pytest.mark.parametrize(("text", "line"), [("  a b \n c", "a b"), ("\n\n a", "a"), ("", ""), (" \n ", "")])
-def test_first_line(text: str, line: str) -> None:
+def test_only_the_first_line_with_text_is_read(text: str, line: str) -> None:
     assert first_line(text) == line
 
 

@@ -24,7 +24,7 @@ from factcensus.eval.asking.matching import Match, match_answer, rouge_l, words
         ("Paris", ["!?", "Paris"], True, True),
     ],
 )
-def test_match(continuation: str, accepted: list[str], exact: bool, contains: bool) -> None:
+def test_answers_match_whole_words(continuation: str, accepted: list[str], exact: bool, contains: bool) -> None:
     assert match_answer(continuation, accepted) == Match(exact=exact, contains=contains)
 
 

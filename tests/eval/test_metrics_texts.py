@@ -21,7 +21,7 @@ from factcensus.eval.metrics.texts import is_degenerate, leak_at_k, repetition, 
         ("anything", "!", None),
     ],
 )
-def test_token_f1(said: str, answer: str, f1: float | None) -> None:
+def test_token_f1_equals_the_value_computed_by_hand(said: str, answer: str, f1: float | None) -> None:
     assert token_f1(said, answer) == (None if f1 is None else pytest.approx(f1))
 
 

@@ -35,7 +35,7 @@ def phantoms(*cells: tuple[float, bool]) -> pd.DataFrame:
     )
 
 
-def test_hand_computed_index() -> None:
+def test_index_equals_the_value_computed_by_hand() -> None:
     """Of ten facts: three hidden, one brittle (brittle before as well), four forgotten by both, two by neither."""
     found = misalignment(
         outcomes(

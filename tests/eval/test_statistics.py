@@ -17,7 +17,7 @@ def test_wilson_equals_statsmodels(successes: int, n: int) -> None:
     assert 0.0 <= wilson(successes, n)[0] < wilson(successes, n)[1] <= 1.0
 
 
-def test_wilson_by_hand() -> None:
+def test_wilson_interval_equals_the_one_computed_by_hand() -> None:
     """5 of 10 at z = 1.96: centre 1/2, half width z / (1 + z²/10) sqrt(1/40 + z²/400)."""
     z = 1.959964
     half = z / (1 + z * z / 10) * math.sqrt(1 / 40 + z * z / 400)

@@ -280,7 +280,7 @@ def test_analyzer_label_has_its_version_and_unicode_version() -> None:
     assert len({get_analyzer(name).label for name in (*WORD_ANALYZERS, "bytes")}) == 3
 
 
-def test_token_widths() -> None:
+def test_words_have_four_bytes_per_token_and_bytes_one() -> None:
     assert get_analyzer("words").token_dtype == "u32"
     assert get_analyzer("words-cased").token_dtype == "u32"
     assert get_analyzer("bytes").token_dtype == "u8"

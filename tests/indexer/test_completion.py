@@ -114,5 +114,5 @@ def test_counts_by_year_add_up_those_of_its_dates(index: CountIndex) -> None:
         ("25.4.2019", ""),
     ],
 )
-def test_years_of_dates(date: str, year: str) -> None:
+def test_year_is_found_in_every_form_of_a_date(date: str, year: str) -> None:
     assert year_of(date) == year

@@ -299,7 +299,7 @@ def test_misspelt_columns_and_doubtful_cells_are_reported(tmp_path: Path) -> Non
         ('["X"] is [Y]', ['["X"] is [Y]']),
     ],
 )
-def test_lists_in_cells(cell: str, items: list[str]) -> None:
+def test_list_is_read_from_a_cell_in_every_notation(cell: str, items: list[str]) -> None:
     assert list_in(cell) == items
 
 

@@ -56,7 +56,7 @@ SHARED_CASES = Path(__file__).resolve().parents[3] / "shared/cases/words.jsonl"
 
 
 @pytest.mark.skipif(not SHARED_CASES.is_file(), reason=f"there are no cases at {SHARED_CASES}")
-def test_shared_cases(tmp_path: Path) -> None:
+def test_given_cases_have_the_given_counts(tmp_path: Path) -> None:
     for number, line in enumerate(SHARED_CASES.read_text(encoding="utf-8").splitlines()):
         case = json.loads(line)
         check(case["text"], case["query"], case["occurrences"], tmp_path / str(number))

@@ -46,10 +46,7 @@ def outcomes() -> list[Outcome]:
         *(
             Outcome(f"reach_{way}_{name}", f"reach of facts in {documents}, {label}")
             for way, label in WAYS.items()
-            for name, documents in (
-                ("rarer", f"fewer than {FREQUENT} documents"),
-                ("frequent", f"{FREQUENT} documents or more"),
-            )
+            for name, documents in _DOCUMENTS.items()
         ),
         *(
             Outcome(f"lost_{way}", f"share lost without being forgotten as the question, {label}")
