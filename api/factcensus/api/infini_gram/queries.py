@@ -29,8 +29,8 @@ Answer = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Question:
-    """One parsed request.
+class ParsedRequest:
+    """A request whose options and query have been checked.
 
     Attributes:
         model: Returns the language model; opens it on the first call.
@@ -69,33 +69,33 @@ class Question:
         return count_cnf(self.index, self.clauses(), distance, self.deadline, most=most if keep else 0)
 
 
-def answer(question: Question) -> Answer:
+def answer(request: ParsedRequest) -> Answer:
     """Return the response to a request.
 
     Raises:
         Refusal: An option is out of range, or the query has the wrong form for its type.
         FactcensusError: The index or the language model cannot answer.
     """
-    return _ANSWERS[question.asked.query_type](question)
+    return _ANSWERS[request.asked.query_type](request)
 
 
-def _count(question: Question) -> Answer:
-    if question.query.is_cnf:
-        return _count_clauses(question)
-    ngram, index = question.ngram("input_ids"), question.index
+def _count(request: ParsedRequest) -> Answer:
+    if request.query.is_cnf:
+        return _count_clauses(request)
+    ngram, index = request.ngram("input_ids"), request.index
     if not ngram:
-        return {"count": occurrences(index, [], question.deadline), "approx": False, "doc_count": _documents(index)}
+        return {"count": occurrences(index, [], request.deadline), "approx": False, "doc_count": _documents(index)}
     if -1 in ngram:
         return {"count": 0, "approx": False, "doc_count": 0}
     if ngram[0] == separator_of(index):
-        counted = count_cnf(index, [[ngram]], 1, question.deadline)
+        counted = count_cnf(index, [[ngram]], 1, request.deadline)
         return {"count": counted.count, "approx": False, "doc_count": counted.document_count}
-    count, documents = index.count_ngrams([ngram], deadline=question.deadline)[0].tolist()
+    count, documents = index.count_ngrams([ngram], deadline=request.deadline)[0].tolist()
     return {"count": count, "approx": False, "doc_count": documents}
 
 
-def _count_clauses(question: Question) -> Answer:
-    counted = question.count_cnf()
+def _count_clauses(request: ParsedRequest) -> Answer:
+    counted = request.count_cnf()
     return {
         "count": counted.count,
         "approx": False,
@@ -108,11 +108,11 @@ def _documents(index: CountIndex) -> int:
     return sum(shard.documents - len(shard.deleted) for shard in index.shards)
 
 
-def _prob(question: Question) -> Answer:
-    ngram = _not_empty(question)
+def _prob(request: ParsedRequest) -> Answer:
+    ngram = _not_empty(request)
     return _ratio(
-        occurrences(question.index, ngram[:-1], question.deadline),
-        occurrences(question.index, ngram, question.deadline),
+        occurrences(request.index, ngram[:-1], request.deadline),
+        occurrences(request.index, ngram, request.deadline),
     )
 
 
@@ -120,35 +120,35 @@ def _ratio(prompts: int, continued: int) -> Answer:
     return {"prompt_cnt": prompts, "cont_cnt": continued, "prob": continued / prompts if prompts else -1.0}
 
 
-def _infgram_prob(question: Question) -> Answer:
-    ngram = _not_empty(question)
+def _infgram_prob(request: ParsedRequest) -> Answer:
+    ngram = _not_empty(request)
     if len(ngram) == 1:  # there is no prompt, so no suffix either
-        return {**_prob(question), "suffix_len": 0, "longest_suffix": ""}
-    found = question.model().infgram_prob(_for_model(question))
-    return {**_ratio(found.prompt_count, found.count), **_suffix(question, found.suffix)}
+        return {**_prob(request), "suffix_len": 0, "longest_suffix": ""}
+    found = request.model().infgram_prob(_for_model(request))
+    return {**_ratio(found.prompt_count, found.count), **_suffix(request, found.suffix)}
 
 
-def _ntd(question: Question) -> Answer:
-    return _distribution(question, infinite=False)
+def _ntd(request: ParsedRequest) -> Answer:
+    return _distribution(request, infinite=False)
 
 
-def _infgram_ntd(question: Question) -> Answer:
-    return _distribution(question, infinite=True)
+def _infgram_ntd(request: ParsedRequest) -> Answer:
+    return _distribution(request, infinite=True)
 
 
-def _distribution(question: Question, *, infinite: bool) -> Answer:
-    support, index = question.asked.option("max_support"), question.index
-    ngram = question.ngram("prompt_ids")
+def _distribution(request: ParsedRequest, *, infinite: bool) -> Answer:
+    support, index = request.asked.option("max_support"), request.index
+    ngram = request.ngram("prompt_ids")
     if not ngram:
-        counts, ends = _unigrams(question), _documents(index)
+        counts, ends = _unigrams(request), _documents(index)
         prompts, exact = sum(counts.values()) + ends, True
         suffix: Answer = {"suffix_len": 0, "longest_suffix": ""} if infinite else {}
     else:
-        model = question.model()
-        found = (model.infgram_ntd if infinite else model.ntd)(_for_model(question), max_support=support)
+        model = request.model()
+        found = (model.infgram_ntd if infinite else model.ntd)(_for_model(request), max_support=support)
         counts = {each.id: each.count for each in found.next}
         ends, prompts, exact = found.end_of_document.count, found.prompt_count, found.exact
-        suffix = _suffix(question, found.suffix)
+        suffix = _suffix(request, found.suffix)
     if ends:
         end = end_of_document(index)
         counts[separator_of(index) if end in counts else end] = ends
@@ -163,9 +163,9 @@ def _distribution(question: Question, *, infinite: bool) -> Answer:
     }
 
 
-def _unigrams(question: Question) -> dict[int, int]:
+def _unigrams(request: ParsedRequest) -> dict[int, int]:
     """Return how often each token occurs in the documents that are not deleted."""
-    index, deadline = question.index, question.deadline
+    index, deadline = request.index, request.deadline
     counts: Counter[int] = Counter()
     types: set[int] = set()
     for shard, counted in index.counted_shards():
@@ -192,39 +192,39 @@ def _types_of(shard: SuffixArrayShard, separator: int, deadline: Deadline) -> It
         yield token
 
 
-def _not_empty(question: Question) -> Ngram:
-    if not question.query.ids:
+def _not_empty(request: ParsedRequest) -> Ngram:
+    if not request.query.ids:
         raise Refusal("Please provide a non-empty query!")
-    return question.ngram("prompt_ids")
+    return request.ngram("prompt_ids")
 
 
-def _for_model(question: Question) -> str | Ngram:
+def _for_model(request: ParsedRequest) -> str | Ngram:
     """Return the input of the language model: the text if it contains unknown words, otherwise the ids."""
-    return question.query.text if -1 in question.query.ngram and question.query.text else question.query.ngram
+    return request.query.text if -1 in request.query.ngram and request.query.text else request.query.ngram
 
 
-def _suffix(question: Question, suffix: Tokens | None) -> Answer:
+def _suffix(request: ParsedRequest, suffix: Tokens | None) -> Answer:
     if suffix is None:  # not an ∞-gram query
         return {}
     ids = [i for i in suffix.ids if i is not None]
-    return {"suffix_len": len(suffix.ids), "longest_suffix": question.index.text(ids) if ids else ""}
+    return {"suffix_len": len(suffix.ids), "longest_suffix": request.index.text(ids) if ids else ""}
 
 
-def _find(question: Question) -> Answer:
-    ngram = question.ngram("input_ids")
+def _find(request: ParsedRequest) -> Answer:
+    ngram = request.ngram("input_ids")
     return {
-        "cnt": occurrences(question.index, ngram, question.deadline),
-        "segment_by_shard": [[*rows_of(shard, ngram)] for shard in question.index.suffix_arrays],
+        "cnt": occurrences(request.index, ngram, request.deadline),
+        "segment_by_shard": [[*rows_of(shard, ngram)] for shard in request.index.suffix_arrays],
     }
 
 
-def _find_cnf(question: Question) -> Answer:
-    clauses, shards = question.clauses(), question.index.shards
-    counted = question.count_cnf(keep=True)
+def _find_cnf(request: ParsedRequest) -> Answer:
+    clauses, shards = request.clauses(), request.index.shards
+    counted = request.count_cnf(keep=True)
     pointers: list[list[int]] = [[] for _ in shards]
     for found in counted.found:
         pointers[found.shard] += (found.begins * shards[found.shard].token_bytes).tolist()
-    absent = any(all(_never_occurs(question.index, term) for term in clause) for clause in clauses)
+    absent = any(all(_never_occurs(request.index, term) for term in clause) for clause in clauses)
     return {
         "cnt": counted.count,
         "approx": False,
@@ -239,48 +239,48 @@ def _never_occurs(index: CountIndex, term: Ngram) -> bool:
     return not any(term_in(shard, term).size for shard in index.shards)
 
 
-def _get_doc_by_rank(question: Question) -> Answer:
-    ngram = question.ngram("input_ids")
-    shard = question.index.suffix_arrays[question.asked.place("s", len(question.index.suffix_arrays))]
-    rank = question.asked.place("rank", shard.size)
-    return _document(question, shard, int(shard.positions(rank, rank + 1)[0]), [[ngram]])
+def _get_doc_by_rank(request: ParsedRequest) -> Answer:
+    ngram = request.ngram("input_ids")
+    shard = request.index.suffix_arrays[request.asked.place("s", len(request.index.suffix_arrays))]
+    rank = request.asked.place("rank", shard.size)
+    return _document(request, shard, int(shard.positions(rank, rank + 1)[0]), [[ngram]])
 
 
-def _get_doc_by_ptr(question: Question) -> Answer:
-    clauses = question.query.clauses
-    shard = question.index.shards[question.asked.place("s", len(question.index.shards))]
-    pointer = question.asked.place("ptr", shard.size * shard.token_bytes, shard.token_bytes)
-    return _document(question, shard, pointer // shard.token_bytes, clauses)
+def _get_doc_by_ptr(request: ParsedRequest) -> Answer:
+    clauses = request.query.clauses
+    shard = request.index.shards[request.asked.place("s", len(request.index.shards))]
+    pointer = request.asked.place("ptr", shard.size * shard.token_bytes, shard.token_bytes)
+    return _document(request, shard, pointer // shard.token_bytes, clauses)
 
 
-def _document(question: Question, shard: Any, position: int, clauses: list[list[Ngram]]) -> Answer:
-    shown = document_at(question.index, shard, position, clauses, question.asked.option("max_disp_len"))
+def _document(request: ParsedRequest, shard: Any, position: int, clauses: list[list[Ngram]]) -> Answer:
+    shown = document_at(request.index, shard, position, clauses, request.asked.option("max_disp_len"))
     # The API's ``token_ids`` are those of the query, although its documentation promises those of the document.
     shown["doc_token_ids"] = shown.pop("token_ids")
     return shown
 
 
-def _search_docs(question: Question) -> Answer:
-    if question.query.is_cnf or question.asked.query_type == "search_docs_cnf":
-        total, places = _places_of_clauses(question)
-        clauses = question.clauses()
+def _search_docs(request: ParsedRequest) -> Answer:
+    if request.query.is_cnf or request.asked.query_type == "search_docs_cnf":
+        total, places = _places_of_clauses(request)
+        clauses = request.clauses()
     else:
-        ngram = question.ngram("input_ids")
-        total, places = _places_of_ngram(question, ngram)
+        ngram = request.ngram("input_ids")
+        total, places = _places_of_ngram(request, ngram)
         clauses = [[ngram]]
-    wanted, window = question.asked.option("maxnum"), question.asked.option("max_disp_len")
+    wanted, window = request.asked.option("maxnum"), request.asked.option("max_disp_len")
     random = np.random.default_rng()
     picked = np.sort(random.choice(places.size, min(wanted, places.size), replace=False)).tolist() if total else []
     message = f"{total} occurrences found"
     if picked:
         message += f". Displaying the documents of occurrences #{picked}"
-    shards = question.index.shards
+    shards = request.index.shards
     return {
         "cnt": total,
         "approx": False,
         "idxs": picked,
         "documents": [
-            document_at(question.index, shards[s], at, clauses, window) for s, at in map(places.__getitem__, picked)
+            document_at(request.index, shards[s], at, clauses, window) for s, at in map(places.__getitem__, picked)
         ],
         "message": message,
     }
@@ -300,18 +300,18 @@ class _Places:
         return self._at(part, number - (int(self._ends[part - 1]) if part else 0))
 
 
-def _places_of_ngram(question: Question, ngram: Ngram) -> tuple[int, _Places]:
-    terms = [term_in(shard, ngram) for shard in question.index.shards]
+def _places_of_ngram(request: ParsedRequest, ngram: Ngram) -> tuple[int, _Places]:
+    terms = [term_in(shard, ngram) for shard in request.index.shards]
 
     def at(s: int, number: int) -> tuple[int, int]:
         return s, int(terms[s].positions(number, number + 1)[0])
 
-    return occurrences(question.index, ngram, question.deadline), _Places([term.size for term in terms], at)
+    return occurrences(request.index, ngram, request.deadline), _Places([term.size for term in terms], at)
 
 
-def _places_of_clauses(question: Question) -> tuple[int, _Places]:
+def _places_of_clauses(request: ParsedRequest) -> tuple[int, _Places]:
     """Return the count, and the first ``max_clause_freq`` occurrences, from which documents are drawn."""
-    counted = question.count_cnf(keep=True)
+    counted = request.count_cnf(keep=True)
     found = counted.found
 
     def at(part: int, number: int) -> tuple[int, int]:
@@ -320,7 +320,7 @@ def _places_of_clauses(question: Question) -> tuple[int, _Places]:
     return counted.count, _Places([len(each.begins) for each in found], at)
 
 
-_ANSWERS: dict[str, Callable[[Question], Answer]] = {
+_ANSWERS: dict[str, Callable[[ParsedRequest], Answer]] = {
     "count": _count,
     "count_cnf": _count_clauses,
     "prob": _prob,

@@ -26,7 +26,7 @@ from factcensus.api.dependencies import (
 from factcensus.api.http.problems import Problem
 from factcensus.api.http.routes import DirectRoute
 from factcensus.api.infini_gram.engines import Models
-from factcensus.api.infini_gram.queries import Question, answer
+from factcensus.api.infini_gram.queries import ParsedRequest, answer
 from factcensus.api.infini_gram.replication import NotebookSettings, count_as_notebook
 from factcensus.api.infini_gram.tokens import query_of
 from factcensus.api.infini_gram.wire import QUERY_TYPES, RANGES, Asked, Refusal, read
@@ -150,7 +150,7 @@ def _answered(asked: Asked, index: CountIndex, models: Models, deadline: Deadlin
     query = query_of(asked, index)
     started = time.perf_counter()
     try:
-        found = answer(Question(index, asked, query, deadline, lambda: models.of(index)))
+        found = answer(ParsedRequest(index, asked, query, deadline, lambda: models.of(index)))
     except Refusal as refusal:
         found = {"error": refusal.error}
     except (InputError, MissingExtraError) as error:
