@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from factcensus.eval.asking.prompting import Prompting
@@ -55,3 +56,18 @@ def test_a_continued_evaluation_keeps_its_clock(saved: str, tmp_path: Path) -> N
     assert first["prompt"]["clock"] == THEN.isoformat()
     evaluate_models(asked, FACTS, out, prompting=Prompting("chat"), evaluator=evaluator)
     assert json.loads((out / "run.json").read_text()) == first
+
+
+@pytest.mark.parametrize(("recorded", "used"), [("flash_attention_2", None), ("eager", "eager"), (None, None)])
+def test_flash_attention_of_a_run_is_not_used_in_float32(
+    recorded: str | None, used: str | None, saved: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its kernels have no float32 variant."""
+    asked: list[str | None] = []
+
+    def load(*arguments: object) -> None:
+        asked.append(arguments[-1])  # type: ignore[arg-type]  # the attention implementation
+
+    monkeypatch.setattr("factcensus.unlearn.models.load_model", load)
+    Prompting.of({"config": {"attention": recorded}}).model(saved, torch.device("cpu"))
+    assert asked == [used]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from factcensus.unlearn.config.files import load_config, load_settings
 from factcensus.unlearn.config.named import METHODS
 from factcensus.unlearn.config.run_config import RunConfig, check_config
 from factcensus.unlearn.errors import ConfigError
+from factcensus.unlearn.objectives import get_objective, objective
 from factcensus.unlearn.presets import PRESETS
 
 SMALLEST: dict[str, Any] = {"model": "m", "facts": "f.parquet", "out": "o", "methods": ["simnpo"]}
@@ -97,6 +99,37 @@ def test_invalid_assignments_are_errors(tmp_path: Path, assignment: str) -> None
         ({"methods": [{"preset": "idk", "name": "../idk"}]}, "letters, digits"),
         ({"methods": [{"preset": "idk", "name": "original"}]}, "not 'original'"),
         ({"dtype": "float16"}, "float32"),
+        *(
+            ({"methods": [{"preset": preset, "parameters": {name: value}}]}, f"{name}.*{said}.*got {got}")
+            for preset, name, value, said, got in (
+                ("simnpo", "beta", 0, "a number above 0", "0"),
+                ("npo", "beta", -1, "a number above 0", "-1"),
+                ("dpo", "beta", "x", "a number above 0", "'x'"),
+                ("simnpo", "beta", None, "a number above 0", "None"),
+                ("simnpo", "beta", True, "a finite number or a name", "True"),
+                ("simnpo", "beta", math.inf, "a finite number or a name", "inf"),
+                ("undial", "beta", -1, "a number of at least 0", "-1"),
+                ("flat", "divergence", "chi", "one of kl, total_variation", "'chi'"),
+                ("ce_u", "skip", 1.5, "an integer of at least 0", "1.5"),
+                ("rmu", "direction_seed", -1, "an integer of at least 0", "-1"),
+                ("rmu", "steering", "a", "a number of at least 0", "'a'"),
+                ("grad_diff", "ceiling_nats", -1, "a number of at least 0, or none", "-1"),
+            )
+        ),
+        ({"methods": [{"preset": "simnpo", "weight_strength": 0.5}]}, "weight_strength has no effect"),
+        ({"methods": [{"preset": "simnpo", "preferred": "given"}]}, "prefers no answer"),
+        ({"methods": [{"preset": "simnpo", "alternatives": 2}]}, "prefers no answer"),
+        ({"methods": [{"preset": "simnpo", "gru_gamma": 0.5}]}, "gru_gamma has no effect"),
+        ({"methods": [{"preset": "simnpo", "layer": 1}]}, "layer has no effect"),
+        ({"methods": [{"preset": "loku", "adapter": {"targets": []}}]}, "targets"),
+        ({"training": {"refusal": " "}}, "training.refusal.*not blank"),
+        ({"training": {"forms": ["cloze", "cloze"]}}, "'cloze' is given twice"),
+        ({"seed": 2**32}, "'seed'"),
+        ({"facts": ""}, "'facts'.*name of a file"),
+        ({"out": " "}, "'out'.*name of a file"),
+        ({"attention": "flash_attention_2"}, "kernels take bfloat16 only, but dtype is 'float32'"),
+        ({"attention": "flash_attention_3", "dtype": "bfloat16-autocast"}, "dtype is 'bfloat16-autocast'"),
+        ({"attention": "flash_attention_2", "dtype": "bfloat16", "device": "cpu"}, "needs a GPU"),
         ({"selection": {"forget": {"role": ["x"]}}}, "did you mean 'selection.forget.roles'"),
     ],
 )
@@ -245,3 +278,23 @@ def test_too_deeply_nested_files_are_refused(tmp_path: Path, ending: str, text: 
 def test_excessive_passes_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="passes"):
         config(**settings)
+
+
+def test_every_preset_accepts_its_own_parameters_and_names_of_packages_accept_the_type_of_their_default() -> None:
+    for name in METHODS:
+        world = {"retrain_world": "w"} if name == "retrain" else {}
+        method = config(methods=[{"preset": name, **world}]).methods[0]
+        get_objective(method.objective).check_parameters(method.loss_parameters())
+
+    @objective("of_a_package", source="test")
+    def loss(scores: Any, *, power: float = 2.0, kind: str = "a", limit: Any = None) -> Any:  # noqa: ARG001 - unused
+        return scores
+
+    loss.check_parameters({"power": 3, "kind": "b", "limit": [1]})
+    for name, value in (("power", "b"), ("power", True), ("power", math.nan), ("kind", 1)):
+        with pytest.raises(ConfigError, match=f"parameter '{name}' of 'of_a_package' must be a "):
+            loss.check_parameters({name: value})
+
+
+def test_flash_attention_with_bfloat16_on_a_gpu_is_accepted() -> None:
+    assert config(attention="flash_attention_2", dtype="bfloat16", device="cuda").attention == "flash_attention_2"

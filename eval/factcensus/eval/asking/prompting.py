@@ -78,6 +78,8 @@ class Prompting:
     def model(self, name: str, place: torch.device) -> PreTrainedModel:
         """Load a model in float32.
 
+        Flash attention has no float32 kernels, so transformers chooses the implementation then.
+
         Raises:
             ConfigError: the model does not exist or is unusable.
         """
@@ -85,7 +87,8 @@ class Prompting:
 
         from factcensus.unlearn.models import load_model
 
-        return load_model(name, None, torch.float32, place, self.attention)
+        flash = self.attention is not None and self.attention.startswith("flash_attention")
+        return load_model(name, None, torch.float32, place, None if flash else self.attention)
 
     def record(self) -> dict[str, Any]:
         """Return the prompt settings that are written to run.json."""

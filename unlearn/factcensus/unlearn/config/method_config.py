@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from factcensus.unlearn.config.named import METHODS
 from factcensus.unlearn.config.section import ConfigSection
@@ -69,7 +70,7 @@ class AdapterConfig(ConfigSection):
         "Fisher information (LoKU); needs one backward pass per example of both sets before training",
     )
     targets: tuple[str, ...] | None = Field(
-        default=None, description="names of modules; by default all linear modules except the LM head"
+        default=None, min_length=1, description="names of modules; by default all linear modules except the LM head"
     )
 
 
@@ -166,6 +167,14 @@ class MethodConfig(ConfigSection):
             merged["parameters"] = given.get("parameters", {})
         return merged
 
+    @field_validator("parameters", mode="before")
+    @classmethod
+    def _numbers_and_names(cls, given: Any) -> Any:
+        for name, value in given.items() if isinstance(given, Mapping) else ():
+            if isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
+                raise ValueError(f"{name} must be a finite number or a name, got {value!r}")
+        return given
+
     @model_validator(mode="after")
     def _consistent(self) -> MethodConfig:
         objective = get_objective(self.objective)
@@ -182,7 +191,7 @@ class MethodConfig(ConfigSection):
 
     def _problems(self, uses_margin: bool) -> list[str]:
         """Return an error message for each combination of settings that makes no sense."""
-        fila = self.starts_by_fisher
+        fila, objective = self.starts_by_fisher, get_objective(self.objective)
         refused = {
             f"objective {self.objective!r} has no margin; leave margin at 0": self.margin != 0 and not uses_margin,
             "constraint needs a retain term; set retain": self.constraint is not None and not self.holds,
@@ -193,6 +202,16 @@ class MethodConfig(ConfigSection):
             ),
             f"token weights need the loss of each token, which {self.objective!r} does not compute": (
                 (self.token_confidence > 0 or self.token_doubt > 0) and "hidden" in get_objective(self.objective).needs
+            ),
+            "weight_strength has no effect with weights = 'uniform'; set weights, such as to 'count'": (
+                self.weights == "uniform" and self.weight_strength != 0
+            ),
+            f"objective {self.objective!r} prefers no answer; remove preferred and alternatives": (
+                bool({"preferred", "alternatives"} & self._changed) and "preferred" not in objective.needs
+            ),
+            "gru_gamma has no effect without gru; set gru to true": "gru_gamma" in self._changed and not self.gru,
+            "layer has no effect, because neither the objective nor the retain term reads activations; remove it": (
+                self.layer is not None and not self.reads_layer
             ),
             "adapter.start = 'fila' needs a retain set; set retain": fila and self.retain == "none",
             f"adapter.start = 'fila' needs the fact's answer, but {self.objective!r} teaches another answer": (
@@ -229,6 +248,17 @@ class MethodConfig(ConfigSection):
         return self.retain != "none" and (self.alpha > 0 or self.constraint is not None)
 
     @property
+    def _changed(self) -> set[str]:
+        """The settings that differ from their defaults."""
+        fields = type(self).model_fields.items()
+        return {name for name, setting in fields if getattr(self, name) != setting.default}
+
+    @property
+    def reads_layer(self) -> bool:
+        """Whether the method reads activations of one layer."""
+        return "hidden" in get_objective(self.objective).needs or self.retain == "embedding"
+
+    @property
     def compares_distributions(self) -> bool:
         """Whether the method compares with the original model's next-token distributions."""
         return self.retain in ("kl", "jsd") or "reference_logits" in get_objective(self.objective).needs
@@ -246,13 +276,12 @@ class MethodConfig(ConfigSection):
     @property
     def whole_weights_because(self) -> str | None:
         """The reason why the weights cannot be sharded (``fsdp``); None if they can."""
-        reads_layer = "hidden" in get_objective(self.objective).needs or self.retain == "embedding"
         reasons = {
             "it trains from scratch, in a separate program": self.retrain_world is not None,
             "it trains an adapter, whose few weights need no sharding and are merged into whole ones": (
                 self.adapter is not None
             ),
-            "it reads activations of one layer and ends the forward pass there, which FSDP does not allow": reads_layer,
+            "it reads activations of one layer and ends the forward pass there, which FSDP does not allow": self.reads_layer,
         }
         return next((reason for reason, holds in reasons.items() if holds), None)
 

@@ -138,6 +138,20 @@ class TrainingConfig(ConfigSection):
         default=100, ge=1, description="steps between saved states; SIGTERM saves at any step"
     )
 
+    @field_validator("forms")
+    @classmethod
+    def _each_form_once(cls, forms: tuple[Form, ...]) -> tuple[Form, ...]:
+        if twice := [form for form in forms if forms.count(form) > 1]:
+            raise ValueError(f"{twice[0]!r} is given twice; training.passes sets the dose")
+        return forms
+
+    @field_validator("refusal")
+    @classmethod
+    def _refusal_has_text(cls, refusal: str) -> str:
+        if not refusal.strip():
+            raise ValueError("expected a text that is not blank")
+        return refusal
+
 
 class IndexConfig(ConfigSection):
     """The source of the counts. With a ``url`` or ``folder``, facts without counts are counted first."""
@@ -199,7 +213,7 @@ class RunConfig(ConfigSection):
     )
     out: Path = Field(description="the run folder")
     methods: tuple[MethodConfig, ...] = Field(min_length=1)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     template: str = Field(
         default="plain", description="plain, chat, or a text that contains {prompt} and ends with {answer}"
     )
@@ -255,6 +269,13 @@ class RunConfig(ConfigSection):
         parse_size(str(size))
         return str(size)
 
+    @field_validator("facts", "out", mode="before")
+    @classmethod
+    def _named_path(cls, path: Any) -> Any:
+        if isinstance(path, str) and not path.strip():
+            raise ValueError("expected the name of a file or folder")
+        return path
+
     @field_validator("methods")
     @classmethod
     def _different_names(cls, methods: tuple[MethodConfig, ...]) -> tuple[MethodConfig, ...]:
@@ -268,6 +289,18 @@ class RunConfig(ConfigSection):
     def _chat_is_used(self) -> RunConfig:
         if self.template != "chat" and not self.chat.is_default:
             raise ValueError(f"chat has settings, but template is {self.template!r}; set template to 'chat'")
+        return self
+
+    @model_validator(mode="after")
+    def _attention_has_a_kernel(self) -> RunConfig:
+        if self.attention is not None and self.attention.startswith("flash_attention"):
+            if self.dtype != "bfloat16":
+                raise ValueError(
+                    f"attention is {self.attention!r}, whose kernels take bfloat16 only, but dtype is {self.dtype!r}, "
+                    "in which the original model is scored in float32; set dtype to 'bfloat16', or attention to 'sdpa'"
+                )
+            if self.device == "cpu":
+                raise ValueError(f"attention is {self.attention!r}, which needs a GPU, but device is 'cpu'")
         return self
 
     @model_validator(mode="after")

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from factcensus.unlearn.objectives.registry import objective
+from factcensus.unlearn.objectives.registry import WHOLE, objective
 
 if TYPE_CHECKING:
     from factcensus.unlearn.objectives.scores import AnswerScores
 
 
-@objective("ce_u", source="Yang (2025), arXiv:2503.01224", needs=["logits"], token_mean=True)
+@objective("ce_u", source="Yang (2025), arXiv:2503.01224", needs=["logits"], token_mean=True, accepted={"skip": WHOLE})
 def ce_u(scores: AnswerScores, *, skip: float = 0) -> torch.Tensor:
     """CE(softmax(z without y), p): the teacher is the model's own distribution without the answer token.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from factcensus.unlearn.objectives.registry import objective
+from factcensus.unlearn.objectives.registry import ABOVE_ZERO, objective
 
 if TYPE_CHECKING:
     from factcensus.unlearn.objectives.scores import AnswerScores
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     "dpo",
     source="Rafailov et al. (2023), arXiv:2305.18290; for unlearning Maini et al. (2024), arXiv:2401.06121",
     needs=("reference_nll", "preferred"),
+    accepted={"beta": ABOVE_ZERO},
 )
 def dpo(scores: AnswerScores, *, beta: float = 0.1) -> torch.Tensor:
     """-(2/beta) log sigmoid(beta [(S0 - S)(preferred) - (S0 - S)(answer)]): prefer another answer.

@@ -9,13 +9,31 @@ from typing import TYPE_CHECKING
 import torch
 
 from factcensus.unlearn.errors import unknown_name
-from factcensus.unlearn.objectives.registry import objective
+from factcensus.unlearn.objectives.registry import objective, one_of
 
 if TYPE_CHECKING:
     from factcensus.unlearn.objectives.scores import AnswerScores
 
 
-@objective("flat", source="Wang et al. (2025), arXiv:2410.11143 (FLAT)", needs=["preferred"])
+_Function = Callable[[torch.Tensor], torch.Tensor]
+
+DIVERGENCES: dict[str, tuple[_Function, _Function]] = {
+    "kl": (lambda v: v, lambda u: torch.exp(u - 1)),
+    "total_variation": (lambda v: torch.tanh(v) / 2, lambda u: u),
+    "pearson": (lambda v: v, lambda u: u.square() / 4 + u),
+    "jensen_shannon": (
+        lambda v: math.log(2) + torch.nn.functional.logsigmoid(v),
+        lambda u: -torch.log(2 - torch.exp(u)),
+    ),
+}
+
+
+@objective(
+    "flat",
+    source="Wang et al. (2025), arXiv:2410.11143 (FLAT)",
+    needs=["preferred"],
+    accepted={"divergence": one_of(DIVERGENCES)},
+)
 def flat(scores: AnswerScores, *, divergence: str = "kl") -> torch.Tensor:
     """-[g(P(template)) - f*(g(P(answer)))]: P is an answer's mean token probability; the divergence defines g and f*.
 
@@ -38,16 +56,3 @@ def flat(scores: AnswerScores, *, divergence: str = "kl") -> torch.Tensor:
     template = scores.preferred.mean_over_tokens(scores.preferred.token_log_probabilities.exp())
     answer = scores.mean_over_tokens(scores.token_log_probabilities.exp())
     return -(activation(template) - conjugate(activation(answer)))
-
-
-_Function = Callable[[torch.Tensor], torch.Tensor]
-
-DIVERGENCES: dict[str, tuple[_Function, _Function]] = {
-    "kl": (lambda v: v, lambda u: torch.exp(u - 1)),
-    "total_variation": (lambda v: torch.tanh(v) / 2, lambda u: u),
-    "pearson": (lambda v: v, lambda u: u.square() / 4 + u),
-    "jensen_shannon": (
-        lambda v: math.log(2) + torch.nn.functional.logsigmoid(v),
-        lambda u: -torch.log(2 - torch.exp(u)),
-    ),
-}

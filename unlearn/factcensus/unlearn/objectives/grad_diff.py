@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from factcensus.unlearn.objectives.registry import objective
+from factcensus.unlearn.objectives.registry import AT_LEAST_ZERO, objective, or_none
 
 if TYPE_CHECKING:
     import torch
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @objective(
-    "grad_diff", source="Liu et al. (2022), arXiv:2203.12817; Maini et al. (2024), arXiv:2401.06121", token_mean=True
+    "grad_diff", source="Liu et al. (2022), arXiv:2203.12817; Maini et al. (2024), arXiv:2401.06121", token_mean=True, accepted={"ceiling_nats": or_none(AT_LEAST_ZERO)}
 )
 def grad_diff(scores: AnswerScores, *, ceiling_nats: float | None = None) -> torch.Tensor:
     """-l: the forget term of gradient difference; the retain term is the other half.

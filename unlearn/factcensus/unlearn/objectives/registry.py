@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -37,6 +38,45 @@ MODULES = (
     "never_seen",
 )
 Answer = Literal["answer", "refusal"]
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The values that a parameter of a loss accepts.
+
+    Attributes:
+        described: The values in words, for error messages.
+        includes: Returns whether a value is accepted.
+    """
+
+    described: str
+    includes: Callable[[Any], bool]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+NUMBER = Accepted("a number", _is_number)
+ABOVE_ZERO = Accepted("a number above 0", lambda value: _is_number(value) and value > 0)
+AT_LEAST_ZERO = Accepted("a number of at least 0", lambda value: _is_number(value) and value >= 0)
+#: A float without decimals counts as an integer, because configurations store numbers as floats.
+WHOLE = Accepted(
+    "an integer of at least 0", lambda value: _is_number(value) and value >= 0 and value == int(value) < 2**63
+)
+TEXT = Accepted("a text", lambda value: isinstance(value, str))
+
+
+def one_of(names: Collection[str]) -> Accepted:
+    """Return the description of a parameter that accepts one of these names."""
+    return Accepted(f"one of {', '.join(names)}", lambda value: isinstance(value, str) and value in names)
+
+
+def or_none(accepted: Accepted) -> Accepted:
+    """Return the same values and None."""
+    return Accepted(f"{accepted.described}, or none", lambda value: value is None or accepted.includes(value))
+
+
 #: Inputs that a loss may request in addition to the answer's log-probabilities; each is a field of ``AnswerScores``.
 Need = Literal["reference_nll", "logits", "hidden", "reference_logits", "target", "replacement_ids", "preferred"]
 NEEDS: tuple[Need, ...] = get_args(Need)
@@ -57,6 +97,7 @@ class Objective:
             of a batch instead (``reduction = "token"``). Functions of the whole answer's loss cannot.
         uses_margin: Whether the loss uses ``scores.margin``.
         source: The paper.
+        accepted: The values of its parameters; of a parameter that is missing here, those of the type of its default.
     """
 
     name: str
@@ -66,6 +107,7 @@ class Objective:
     uses_margin: bool
     source: str
     token_mean: bool = False
+    accepted: Mapping[str, Accepted] = field(default_factory=dict)
 
     def parameters(self) -> dict[str, Any]:
         """Return the loss's parameters with their defaults."""
@@ -76,13 +118,16 @@ class Objective:
         }
 
     def check_parameters(self, given: Mapping[str, Any]) -> None:
-        """Raise ConfigError if a parameter is unknown."""
+        """Raise ConfigError if a parameter is unknown, or its value is not accepted."""
         known = self.parameters()
-        for name in given:
+        for name, value in given.items():
             if name not in known:
                 raise ConfigError(
                     f"objective {self.name!r} has no parameter {name!r}{suggestion(name, known) or '; it has none'}"
                 )
+            accepted = self.accepted.get(name) or _like(known[name])
+            if not accepted.includes(value):
+                raise ConfigError(f"parameter {name!r} of {self.name!r} must be {accepted.described}, got {value!r}")
 
     def __call__(self, scores: AnswerScores, parameters: Mapping[str, Any]) -> torch.Tensor:
         """Return the loss of each fact, (B,)."""
@@ -112,6 +157,7 @@ def objective(
     needs: Collection[Need] = (),
     uses_margin: bool = False,
     token_mean: bool = False,
+    accepted: Mapping[str, Accepted] | None = None,
 ) -> Callable[[Callable[..., torch.Tensor]], Objective]:
     """Turn a function ``(scores: AnswerScores, *, parameters) -> (B,)`` into an :class:`Objective`."""
     unknown = sorted(set(needs) - set(NEEDS))
@@ -119,9 +165,16 @@ def objective(
         raise unknown_name(f"need of the objective {name!r}:", unknown[0], NEEDS)
 
     def decorate(loss: Callable[..., torch.Tensor]) -> Objective:
-        return Objective(name, loss, answer, frozenset(needs), uses_margin, source, token_mean)
+        return Objective(name, loss, answer, frozenset(needs), uses_margin, source, token_mean, accepted or {})
 
     return decorate
+
+
+def _like(default: Any) -> Accepted:
+    """Return the values of the type of a default; anything if it has no default or None."""
+    if isinstance(default, str):
+        return TEXT
+    return NUMBER if _is_number(default) else Accepted("any value", lambda _: True)
 
 
 @cache

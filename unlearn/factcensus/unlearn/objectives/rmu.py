@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from factcensus.unlearn.objectives.registry import objective
+from factcensus.unlearn.objectives.registry import AT_LEAST_ZERO, WHOLE, objective
 
 if TYPE_CHECKING:
     from factcensus.unlearn.objectives.scores import AnswerScores
 
 
-@objective("rmu", source="Li et al. (2024), arXiv:2403.03218 (WMDP)", needs=["hidden"], token_mean=True)
+@objective("rmu", source="Li et al. (2024), arXiv:2403.03218 (WMDP)", needs=["hidden"], token_mean=True, accepted={"steering": AT_LEAST_ZERO, "direction_seed": WHOLE})
 def rmu(scores: AnswerScores, *, steering: float = 20.0, direction_seed: int = 0) -> torch.Tensor:
     """|| h - c u ||^2 / D: h is the activation at the method's layer, u a random unit vector, c the coefficient.
 

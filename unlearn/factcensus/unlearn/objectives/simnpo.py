@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from factcensus.unlearn.objectives.registry import objective
+from factcensus.unlearn.objectives.registry import ABOVE_ZERO, objective
 
 if TYPE_CHECKING:
     from factcensus.unlearn.objectives.scores import AnswerScores
 
 
-@objective("simnpo", source="Fan et al. (2024), arXiv:2410.07163", uses_margin=True)
+@objective("simnpo", source="Fan et al. (2024), arXiv:2410.07163", uses_margin=True, accepted={"beta": ABOVE_ZERO})
 def simnpo(scores: AnswerScores, *, beta: float = 2.5) -> torch.Tensor:
     """-(2/beta) log sigmoid(beta (l - d)): l is the answer's mean loss, d the margin.
 

@@ -205,8 +205,7 @@ def _begin(model: PreTrainedModel, forget: ForgetSet, retain: Sequence[Example],
     as_trained = partial(arithmetic, next(model.parameters()).device, recipe.autocast)
     if method.starts_by_fisher:
         start_adapter(model, forget.examples, retain, recipe.pad_id, seed, as_trained)
-    looks = "hidden" in get_objective(method.objective).needs or method.retain == "embedding"
-    layer = resolve_layer(model, method.layer) if looks else None
+    layer = resolve_layer(model, method.layer) if method.reads_layer else None
 
     def reference(examples: Sequence[Example], sampler: Sampler, layer: int | None) -> Reference:
         """Return the outputs of the original model that the steps will compare with."""
