@@ -134,3 +134,16 @@ def test_collinear_covariate_does_not_change_the_slope() -> None:
 def test_non_finite_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match="finite"):
         slope([1.0, np.nan], [1.0, 2.0], groups=[0, 0], clusters={"subject": [0, 1]})
+
+
+@pytest.mark.parametrize("levels", [(1.0, 1.0), (0.0, 1.0)])
+def test_an_outcome_without_variation_has_slope_0_without_an_interval(levels: tuple[float, float]) -> None:
+    """If everything is forgotten, no sample could show a slope, so a width of 0 would be false precision."""
+    people = np.arange(40)
+    found = slope(
+        people % 7 + 1.0,
+        np.asarray(levels)[people % 2],
+        groups=people % 2,
+        clusters={"subject": people, "object": people % 20},
+    )
+    assert (found.value, found.ci95, found.p, found.minimum_detectable_effect) == (0.0, None, None, None)

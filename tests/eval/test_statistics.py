@@ -46,7 +46,31 @@ def test_share_without_rows_is_null() -> None:
 def test_design_effect_by_hand() -> None:
     """Two clusters {1, 1} and {0, 0}: deviations ±1, variance 2/1 * (1 + 1) / 16 = 1/4; independent 1/4 / 4 = 1/16."""
     assert design_effect(np.array([1.0, 1.0, 0.0, 0.0]), ["a", "a", "b", "b"]) == pytest.approx(4.0)
-    assert design_effect(np.array([1.0, 1.0]), ["a", "b"]) == 1.0, "no variation"
+    assert design_effect(np.array([1.0, 1.0]), ["a", "b"]) == 1.0, "no variation, one row per cluster"
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_facts_of_few_people_that_all_agree_have_the_information_of_the_people(value: bool) -> None:
+    found = share([value] * 30, np.repeat(np.arange(10), 3))
+    assert found.ci95 == wilson(10 * value, 10)
+    # Sizes 1 and 3: a row is in a cluster of (1 * 1 + 3 * 3) / 4 = 2.5 rows on average, so 4 rows count as 1.6.
+    assert share([value] * 4, ["a", "b", "b", "b"]).ci95 == (
+        pytest.approx(wilson(1.6 * value, 1.6)[0]),
+        pytest.approx(wilson(1.6 * value, 1.6)[1]),
+    )
+
+
+def test_facts_of_one_person_have_the_information_of_one_fact() -> None:
+    assert share([True, False, True, False], ["a"] * 4).ci95 == (
+        pytest.approx(wilson(0.5, 1)[0]),
+        pytest.approx(wilson(0.5, 1)[1]),
+    )
+
+
+def test_a_mean_of_equal_values_has_no_interval() -> None:
+    """A width of 0 would claim that further people cannot differ."""
+    found = mean([0.25] * 6, range(6))
+    assert (found.value, found.ci95) == (0.25, None)
 
 
 def test_mean_with_one_row_per_cluster_has_students_interval() -> None:
@@ -71,14 +95,15 @@ def test_label_codes_distinguish_labels_by_value() -> None:
     assert label_codes(np.array([7, 7, 3]))[0].tolist() == [1, 1, 0]
 
 
-@pytest.mark.parametrize(("facts_each", "wanted"), [(1, 200), (3, 200)])
-def test_clustered_share_covers_the_true_share(facts_each: int, wanted: int) -> None:
-    """People know all of their facts (30 %) or none: 40 people carry the information of 40 facts, not 120."""
-    covered = 0
-    for seed in range(wanted):
-        generator = np.random.default_rng(seed)
-        flips = generator.random(40) < 0.3
-        found = share(np.repeat(flips, facts_each), np.repeat(np.arange(40), facts_each))
+@pytest.mark.parametrize(
+    ("people", "facts_each", "known"), [(40, 1, 0.3), (40, 3, 0.3), (10, 3, 0.85), (10, 3, 0.15), (6, 5, 0.85)]
+)
+def test_clustered_share_covers_the_true_share(people: int, facts_each: int, known: float) -> None:
+    """People know all of their facts or none: 40 people carry the information of 40 facts, not 120."""
+    covered, worlds = 0, 400
+    for seed in range(worlds):
+        flips = np.random.default_rng(seed).random(people) < known
+        found = share(np.repeat(flips, facts_each), np.repeat(np.arange(people), facts_each))
         assert found.ci95 is not None
-        covered += found.ci95[0] <= 0.3 <= found.ci95[1]
-    assert covered >= 0.9 * wanted  # 95 % of 200, less 3 standard errors
+        covered += found.ci95[0] <= known <= found.ci95[1]
+    assert covered >= 0.91 * worlds  # 95 %, less 3 standard errors and the steps of few people

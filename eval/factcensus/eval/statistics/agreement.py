@@ -196,8 +196,9 @@ def _index(placed: _Placed) -> dict[str, Any]:
     excess = float(placed.excess.mean())
     parts = [_variance(placed.excess - excess, placed.subject), _variance(placed.stranger, placed.stranger_subject)]
     interval = effect = None
-    if all(size >= MIN_CLUSTERS for _, size in parts):
-        error = math.sqrt(sum(variance for variance, _ in parts)) / n
+    error = math.sqrt(sum(variance for variance, _ in parts)) / n
+    # Equal facts and equal phantoms say nothing about further ones.
+    if error > 1e-12 and all(size >= MIN_CLUSTERS for _, size in parts):
         half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, min(size for _, size in parts) - 1)) * error
         interval, effect = (excess - half, excess + half), DETECTABLE_STANDARD_ERRORS * error
     return {

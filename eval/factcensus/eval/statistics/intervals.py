@@ -61,13 +61,14 @@ def share(values: Sequence[bool] | npt.NDArray[np.bool_], clusters: Labels) -> E
 def design_effect(values: npt.NDArray[np.float64], clusters: Labels) -> float:
     """Return the factor by which clustering inflates the variance of a mean, at least 1.
 
-    The linearised variance of the mean over clusters, divided by that of n independent rows. It is 1 if it cannot be
-    estimated (one cluster, or no variation): at a share of 0 or 1 the interval treats rows as independent.
+    The linearised variance of the mean over clusters, divided by that of n independent rows. With one cluster, or
+    without variation (a share of 0 or 1), the data cannot show how similar the rows of a cluster are. They then count
+    as copies of each other, for which the factor is the mean size of the cluster of a row.
     """
     codes, count = label_codes(clusters)
     independent = float(values.var()) / len(values)
     if count < 2 or independent <= 0:
-        return 1.0
+        return float((np.bincount(codes) ** 2).sum()) / len(values)
     deviations = np.bincount(codes, weights=values - values.mean(), minlength=count)
     clustered = count / (count - 1) * float((deviations**2).sum()) / len(values) ** 2
     return max(1.0, clustered / independent)
@@ -76,13 +77,17 @@ def design_effect(values: npt.NDArray[np.float64], clusters: Labels) -> float:
 def mean(
     values: Sequence[float] | npt.NDArray[np.float64], clusters: Labels, confidence: float = CONFIDENCE
 ) -> Estimate:
-    """Return the mean with a Student interval from the linearised variance over clusters; None for one cluster."""
+    """Return the mean with a Student interval from the linearised variance over clusters.
+
+    The interval is None for one cluster, and if all values are equal, because their variance then says nothing about
+    further values.
+    """
     numbers = np.asarray(values, float)
     if not len(numbers):
         return Estimate(0, None, None)
     value = float(numbers.mean())
     codes, count = label_codes(clusters)
-    if count < 2:
+    if count < 2 or (numbers == numbers[0]).all():
         return Estimate(len(numbers), value, None)
     deviations = np.bincount(codes, weights=numbers - value, minlength=count)
     error = math.sqrt(count / (count - 1) * float((deviations**2).sum())) / len(numbers)

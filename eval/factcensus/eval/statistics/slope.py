@@ -48,7 +48,8 @@ class Slope:
     Attributes:
         n: Number of rows used.
         value: Change of the outcome per unit of x; None if x does not vary within any group.
-        ci95: 95 % interval over all kinds of clusters together; None if any kind has too few clusters.
+        ci95: 95 % interval over all kinds of clusters together; None if any kind has too few clusters, or if the outcome
+            does not vary within any group, because every sample of such data has slope 0.
         ci95_by: Narrower intervals that account for one kind of clusters only.
         clusters: Number of clusters of each kind.
         minimum_detectable_effect: The smallest true slope (of either sign) that a sample like this one would
@@ -95,6 +96,8 @@ def slope(
     value = _ClusterSums.of(rows, group, (np.zeros(len(rows), np.int64), 1)).slopes(np.ones((1, 1)))[0]
     if not math.isfinite(value):
         return Slope(len(rows), None, None, dict.fromkeys(sizes), sizes)
+    if not _varies(rows[:, -1], *group):
+        return Slope(len(rows), 0.0, None, dict.fromkeys(sizes), sizes)
 
     def half_width(codes: npt.NDArray[np.int64], size: int) -> float | None:
         if size < MIN_CLUSTERS:
@@ -120,6 +123,14 @@ def slope(
     detectable = DETECTABLE_STANDARD_ERRORS * error / math.sqrt(smallest / (smallest - 1))
     p = 2.0 * float(stats.t.sf(abs(value) / error, smallest - 1)) if error else None
     return Slope(len(rows), float(value), (value - half, value + half), ci95_by, sizes, detectable, error, p)
+
+
+def _varies(values: Floats, group: npt.NDArray[np.int64], groups: int) -> bool:
+    """Return whether the values of any group differ."""
+    lowest, highest = np.full(groups, np.inf), np.full(groups, -np.inf)
+    np.minimum.at(lowest, group, values)
+    np.maximum.at(highest, group, values)
+    return bool((lowest < highest).any())
 
 
 @dataclass(frozen=True, slots=True)
