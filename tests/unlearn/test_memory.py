@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,13 @@ from test_architectures import FACTS, byte_level
 
 from factcensus.unlearn.config.run_config import check_config
 from factcensus.unlearn.models import quiet_transformers
-from factcensus.unlearn.planning.dry_step import Shape, StepCost, extra_bytes, step_cost
+from factcensus.unlearn.objectives import objective, objectives, registry
+from factcensus.unlearn.planning.dry_step import Shape, StepCost, _Meter, extra_bytes, step_cost
 from factcensus.unlearn.planning.memory import PeakMemory, process_bytes, total_bytes
+from factcensus.unlearn.training.examples import Example
+from factcensus.unlearn.training.forget_set import ForgetSet
+from factcensus.unlearn.training.gradients import Draw, Gradients
+from factcensus.unlearn.training.references import CachedReference
 
 SHAPE = Shape(4, 32, 8)
 
@@ -54,6 +59,70 @@ def test_memory_saving_settings_reduce_the_estimate() -> None:
     assert cost({"preset": "simnpo", "adapter": {"rank": 2}}).trained < plain.trained / 20
     assert cost("simnpo", dtype="bfloat16").peak_bytes < plain.peak_bytes
     assert cost("dpo").peak_bytes >= plain.peak_bytes
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "grad_diff",
+        "npo",
+        "ce_u",
+        "undial",
+        "jensun",
+        "inverted_hinge",
+        "never_seen",
+        "pdu",
+        "flat",
+        "idk_dpo",
+        "sat_imp",
+        {"preset": "grad_diff", "retain": "kl"},
+        {"preset": "simnpo", "retain": "jsd"},
+    ],
+    ids=str,
+)
+def test_working_memory_is_that_of_the_real_terms(method: Any) -> None:
+    """With a large vocabulary, distributions over it need most of the memory, and losses differ in how many they keep."""
+    from transformers import AutoModelForCausalLM
+
+    shape, vocabulary = Shape(4, 40, 30), 4000
+    config = check_config({"model": "m", "facts": "f", "out": "o", "methods": [method]})
+    chosen, model_config = config.methods[0], gpt2(32, 1, vocabulary)
+    estimated = step_cost(model_config, config, chosen, shape).working_bytes
+
+    model = AutoModelForCausalLM.from_config(model_config).eval()
+    examples = [Example(f"f{n}", tuple(range(n, n + 10)), tuple(range(n, n + 30))) for n in range(shape.examples)]
+    levels = tuple(torch.full((30,), -9.0) for _ in examples)
+    facts = torch.zeros(len(examples))
+    refusals = tuple((1, 2) for _ in examples)
+    preferred, known = tuple((each,) for each in examples), tuple(torch.zeros(1) for _ in examples)
+    forget = ForgetSet(tuple(examples), facts + 1, facts, facts, levels, refusals, preferred, known)
+    gradients = Gradients(model, forget, examples, chosen, 0)
+    everything = range(len(examples))
+    gradients.forget_reference = gradients.retain_reference = CachedReference(
+        model, examples, everything, 0, None, nullcontext
+    )
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    meter = _Meter()
+    meter.add(
+        [*model.parameters(), *model.buffers(), *(each.grad for each in model.parameters() if each.grad is not None)]
+    )
+    before = meter.now
+    with meter:
+        gradients.add_forget([Draw(index, 0) for index in everything], None)
+        if chosen.holds:
+            gradients.add_retain(list(everything), 1.0)
+    assert 0.85 < estimated / (meter.peak - before) < 1.15
+
+
+def test_a_loss_that_depends_on_values_is_planned_with_the_plain_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    @objective("decides", source="test", needs=["logits"])
+    def loss(scores: Any) -> Any:
+        return scores.mean_nll * float(scores.logits.detach().max())
+
+    monkeypatch.setattr(registry, "objectives", lambda: {**objectives(), "decides": loss})
+    assert cost({"objective": "decides"}).simulated is True
+    assert 1 <= cost({"objective": "decides"}).peak_bytes / cost("simnpo").peak_bytes < 1.05
 
 
 def test_estimate_includes_extra_memory_of_methods() -> None:

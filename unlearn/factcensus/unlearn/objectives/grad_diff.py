@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 @objective(
-    "grad_diff", source="Liu et al. (2022), arXiv:2203.12817; Maini et al. (2024), arXiv:2401.06121", token_mean=True, accepted={"ceiling_nats": or_none(AT_LEAST_ZERO)}
+    "grad_diff",
+    source="Liu et al. (2022), arXiv:2203.12817; Maini et al. (2024), arXiv:2401.06121",
+    token_mean=True,
+    accepted={"ceiling_nats": or_none(AT_LEAST_ZERO)},
 )
 def grad_diff(scores: AnswerScores, *, ceiling_nats: float | None = None) -> torch.Tensor:
     """-l: the forget term of gradient difference; the retain term is the other half.

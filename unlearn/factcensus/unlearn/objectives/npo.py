@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from factcensus.unlearn.objectives.scores import AnswerScores
 
 
-@objective("npo", source="Zhang et al. (2024), arXiv:2404.05868", needs=["reference_nll"], accepted={"beta": ABOVE_ZERO})
+@objective(
+    "npo", source="Zhang et al. (2024), arXiv:2404.05868", needs=["reference_nll"], accepted={"beta": ABOVE_ZERO}
+)
 def npo(scores: AnswerScores, *, beta: float = 0.1) -> torch.Tensor:
     """-(2/beta) log sigmoid(beta (S - S0)): S is the answer's summed loss, S0 the same under the original model.
 

@@ -12,7 +12,13 @@ if TYPE_CHECKING:
     from factcensus.unlearn.objectives.scores import AnswerScores
 
 
-@objective("rmu", source="Li et al. (2024), arXiv:2403.03218 (WMDP)", needs=["hidden"], token_mean=True, accepted={"steering": AT_LEAST_ZERO, "direction_seed": WHOLE})
+@objective(
+    "rmu",
+    source="Li et al. (2024), arXiv:2403.03218 (WMDP)",
+    needs=["hidden"],
+    token_mean=True,
+    accepted={"steering": AT_LEAST_ZERO, "direction_seed": WHOLE},
+)
 def rmu(scores: AnswerScores, *, steering: float = 20.0, direction_seed: int = 0) -> torch.Tensor:
     """|| h - c u ||^2 / D: h is the activation at the method's layer, u a random unit vector, c the coefficient.
 

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 
 @objective(
-    "undial", source="Dong et al. (2025), arXiv:2402.10052", needs=("logits", "reference_logits"), token_mean=True, accepted={"beta": AT_LEAST_ZERO}
+    "undial",
+    source="Dong et al. (2025), arXiv:2402.10052",
+    needs=("logits", "reference_logits"),
+    token_mean=True,
+    accepted={"beta": AT_LEAST_ZERO},
 )
 def undial(scores: AnswerScores, *, beta: float = 10.0) -> torch.Tensor:
     """CE(softmax(z0 - beta e_y), p): z0 are the original model's logits, reduced by beta at the answer token.

@@ -1,7 +1,7 @@
 """Simulate one training step without data or weights, to estimate peak memory and operations for any architecture.
 
 The model is built from its configuration with *fake* tensors, which have shapes, types and lifetimes but no storage. A
-real forward pass, backward pass and optimiser step run on them. Allocated and freed storage is added up, and every
+real forward pass, backward pass and optimiser step run on them, with the losses of the method. Allocated and freed storage is added up, and every
 matrix product is counted. No formula depends on the architecture, so the effect of a new attention or a tied embedding
 is included. The simulation takes half a second to a few seconds for models of any size.
 
@@ -17,9 +17,9 @@ import json
 import logging
 import math
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 from unittest.mock import patch
 
@@ -32,7 +32,8 @@ from factcensus.unlearn.config.method_config import MethodConfig
 from factcensus.unlearn.config.run_config import RunConfig
 from factcensus.unlearn.errors import ConfigError
 from factcensus.unlearn.objectives import get_objective
-from factcensus.unlearn.objectives.retain import retain_kl
+from factcensus.unlearn.objectives.retain import retain_jsd, retain_kl
+from factcensus.unlearn.objectives.scores import AnswerScores
 from factcensus.unlearn.training.adapters import Adapter
 from factcensus.unlearn.training.examples import Batch
 from factcensus.unlearn.training.layers import gradient_checkpointing
@@ -117,8 +118,9 @@ def step_cost(
         checkpointing=config.training.gradient_checkpointing,
         optimizer=config.training.optimizer,
         adapter=method.adapter.model_dump_json() if method.adapter else "",
-        distributions=method.compares_distributions,
-        both_answers="preferred" in get_objective(method.objective).needs,
+        objective=_simulated_objective(method),
+        parameters=json.dumps(method.loss_parameters() if _simulated_objective(method) != _PLAIN else {}),
+        retain=method.retain if method.holds and method.retain in _DIVERGENCES else "",
         fused_lists=fused_lists,
         shape=shape,
     )
@@ -161,13 +163,25 @@ class _Step:
     checkpointing: bool
     optimizer: str
     adapter: str
-    distributions: bool
-    both_answers: bool
+    objective: str
+    parameters: str
+    retain: str
     fused_lists: bool
     shape: Shape
 
 
 _COSTS: dict[_Step, StepCost] = {}
+
+#: Retain terms that need more memory than the answers' losses.
+_DIVERGENCES = {"kl": retain_kl, "jsd": retain_jsd}
+#: The loss to simulate for objectives that use no logits but those of the answers' tokens.
+_PLAIN = "learn"
+
+
+def _simulated_objective(method: MethodConfig) -> str:
+    """Return the objective whose memory and operations are those of the method's, or an upper bound."""
+    needs = get_objective(method.objective).needs
+    return method.objective if {"logits", "preferred"} & needs else _PLAIN
 
 
 def _cost(model_config: Any, config: RunConfig, method: MethodConfig, step: _Step) -> StepCost:
@@ -205,17 +219,21 @@ def _simulated(model_config: Any, config: RunConfig, method: MethodConfig, step:
                 parameter.grad = torch.zeros_like(parameter)
             before = meter.now
             with gradient_checkpointing(model, step.checkpointing):
-                head = _term(model, step, autocast=config.dtype == "bfloat16-autocast")
+                head = _forget_term(model, step, autocast=config.dtype == "bfloat16-autocast")
+                flop = meter.flop
+                if step.retain:
+                    _retain_term(model, step, autocast=config.dtype == "bfloat16-autocast")
             working = meter.peak - before
             optimizer.step()
             state = meter.now
-    tokens = step.shape.examples * step.shape.length * (2 if step.both_answers else 1)
+    both_answers = "preferred" in get_objective(step.objective).needs
+    tokens = step.shape.examples * step.shape.length * (2 if both_answers else 1)
     return StepCost(
         parameters=every,
         trained=sum(parameter.numel() for parameter in trained),
         trained_bytes=sum(parameter.numel() * parameter.element_size() for parameter in trained),
         peak_bytes=max(meter.peak, state + working),  # later steps hold the optimiser's state during the passes
-        flop_per_token=meter.flop / tokens,
+        flop_per_token=flop / tokens,
         width=head[0],
         vocabulary=head[1],
         simulated=True,
@@ -248,24 +266,54 @@ def _model(model_config: Any, dtype: str, attention: str | None) -> Any:
     return kind.from_config(model_config, dtype=kept, **arguments).eval()
 
 
-def _term(model: Any, step: _Step, *, autocast: bool) -> tuple[int, int]:
-    """Run a forget or retain term forward and backward; return the LM head's width and vocabulary."""
-    shape = step.shape
+def _forget_term(model: Any, step: _Step, *, autocast: bool) -> tuple[int, int]:
+    """Run the forget term forward and backward; return the LM head's width and vocabulary."""
+    batch, objective = _batch(step.shape), get_objective(step.objective)
+    scores, hidden = _scores(model, batch, objective.needs, autocast=autocast)
+    if "preferred" in objective.needs:
+        scores = replace(scores, preferred=_scores(model, batch, (), autocast=autocast)[0])
+    try:
+        losses = objective(scores, json.loads(step.parameters))
+    except Exception as error:  # a loss of another package may depend on values, which fake tensors lack
+        log.info("no loss %s on fake tensors: %r", step.objective, error)
+        losses = scores.mean_nll
+    cast("Any", losses.sum()).backward()
+    return hidden.shape[-1], model.get_output_embeddings().weight.shape[0]
+
+
+def _retain_term(model: Any, step: _Step, *, autocast: bool) -> None:
+    """Run a retain term that compares distributions forward and backward."""
+    batch = _batch(step.shape)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        logits = forward_answers(model, batch).logits
+    cast("Any", _DIVERGENCES[step.retain](logits, torch.empty_like(logits), batch.answer_mask)).backward()
+
+
+def _batch(shape: Shape) -> Batch:
     ids = torch.zeros(shape.examples, shape.length, dtype=torch.long)
     answers = torch.zeros(shape.examples, shape.answer, dtype=torch.long)
     mask = torch.ones(shape.examples, shape.answer, dtype=torch.bool)
-    batch = Batch(ids, torch.ones_like(ids), ids, answers, answers, mask, padded_left=False)
-    losses, head = [], (0, 0)
-    for _ in range(2 if step.both_answers else 1):
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-            logits, hidden = forward_answers(model, batch)
-        head = (hidden.shape[-1], logits.shape[-1])
-        if step.distributions:
-            losses.append(retain_kl(logits, torch.empty_like(logits), mask))
-        else:
-            losses.append(-token_log_probabilities(logits, batch).mean())
-    cast("Any", torch.stack(losses).sum()).backward()
-    return head
+    return Batch(ids, torch.ones_like(ids), ids, answers, answers, mask, padded_left=False)
+
+
+def _scores(model: Any, batch: Batch, needs: Collection[str], *, autocast: bool) -> tuple[AnswerScores, torch.Tensor]:
+    """Return scores with the fields that an objective needs, and the input of the LM head."""
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        logits, hidden = forward_answers(model, batch)
+    tokens = token_log_probabilities(logits, batch)
+    facts = torch.zeros(len(tokens))
+    scores = AnswerScores(
+        token_log_probabilities=tokens,
+        mask=batch.answer_mask,
+        reference_nll=facts,
+        margin=facts,
+        answer_ids=batch.answer_ids,
+        logits=logits if "logits" in needs else None,
+        reference_logits=torch.empty_like(logits) if "reference_logits" in needs else None,
+        target=torch.zeros_like(tokens) if "target" in needs else None,
+        replacement_ids=batch.answer_ids if "replacement_ids" in needs else None,
+    )
+    return scores, hidden
 
 
 class _Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyped in torch
