@@ -81,7 +81,7 @@ def test_memory_saving_settings_reduce_the_estimate() -> None:
     ids=str,
 )
 def test_working_memory_is_that_of_the_real_terms(method: Any) -> None:
-    """With a large vocabulary, distributions over it need most of the memory, and losses differ in how many they keep."""
+    """With a large vocabulary, distributions over it need most of the memory; losses keep different numbers of them."""
     from transformers import AutoModelForCausalLM
 
     shape, vocabulary = Shape(4, 40, 30), 4000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +113,20 @@ def test_retraining_requires_a_model_of_the_same_world(world: Path, model_folder
     config = settings(world, model_folder, tmp_path / "run", [{"preset": "retrain", "retrain_world": str(world)}])
     with pytest.raises(ConfigError, match=r"pretraining\.json"):
         run_unlearning(check_config(config))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16-autocast", "bfloat16"])
+@pytest.mark.parametrize(("preset", "beta"), [("npo", 1.0), ("idk_dpo", 1.0), ("undial", 0.0)])
+def test_the_first_step_starts_at_the_original_model_in_every_arithmetic(
+    preset: str, beta: float, dtype: str, world: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    """Losses relative to the original model must not contain the difference between two arithmetics."""
+    method = {"preset": preset, "retain": "none", "parameters": {"beta": beta}}
+    config = check_config(settings(world, model_folder, tmp_path / "run", [method]) | {"dtype": dtype})
+    started: dict[str, Any] = {}
+    run_unlearning(config, progress=lambda each: started.setdefault(each.stage, each.values))
+    first = started[f"unlearn {preset}"]
+    if beta:
+        assert first["forget_loss_nats"] == pytest.approx(2 * math.log(2), abs=2e-4)
+    else:  # the teacher is the original model
+        assert first["gradient_norm"] < 1e-3

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ from factcensus.unlearn.selection import Selection, balance, doubts, select
 from factcensus.unlearn.stopping import check_stop, stop_on_sigterm
 from factcensus.unlearn.trackers import Trackers, get_trackers
 from factcensus.unlearn.training.forget_set import ForgetSet, OriginalScores, forget_set
+from factcensus.unlearn.training.gradients import arithmetic
 from factcensus.unlearn.training.material import Material
 from factcensus.unlearn.training.over_forgetting import over_forgetting_alarms, warn_of_over_forgetting
 from factcensus.unlearn.training.ranks import Ranks, current_ranks
@@ -245,11 +247,12 @@ def _forget_sets(
     work: _Work, methods: Sequence[MethodConfig], original: PreTrainedModel
 ) -> list[tuple[MethodConfig, ForgetSet]]:
     """Return the forget set of each method; methods with equal end-of-text settings share the original scores."""
+    as_trained = partial(arithmetic, work.device, work.config.dtype == "bfloat16-autocast")
     shared: dict[tuple[str, ...], OriginalScores] = {}
     sets = []
     for method in methods:
         material = work.material.of(method)
-        scores = shared.setdefault(method.end_after, OriginalScores(material, original, work.pad_id))
+        scores = shared.setdefault(method.end_after, OriginalScores(material, original, work.pad_id, as_trained))
         sets.append((method, forget_set(method, material, scores, work.config.seed)))
     return sets
 

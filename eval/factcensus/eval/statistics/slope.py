@@ -48,8 +48,8 @@ class Slope:
     Attributes:
         n: Number of rows used.
         value: Change of the outcome per unit of x; None if x does not vary within any group.
-        ci95: 95 % interval over all kinds of clusters together; None if any kind has too few clusters, or if the outcome
-            does not vary within any group, because every sample of such data has slope 0.
+        ci95: 95 % interval over all kinds of clusters together; None if any kind has too few clusters, or if the
+            outcome does not vary within any group, because every sample of such data has slope 0.
         ci95_by: Narrower intervals that account for one kind of clusters only.
         clusters: Number of clusters of each kind.
         minimum_detectable_effect: The smallest true slope (of either sign) that a sample like this one would

@@ -276,12 +276,13 @@ class MethodConfig(ConfigSection):
     @property
     def whole_weights_because(self) -> str | None:
         """The reason why the weights cannot be sharded (``fsdp``); None if they can."""
+        inner = "it reads activations of one layer and ends the forward pass there, which FSDP does not allow"
         reasons = {
             "it trains from scratch, in a separate program": self.retrain_world is not None,
             "it trains an adapter, whose few weights need no sharding and are merged into whole ones": (
                 self.adapter is not None
             ),
-            "it reads activations of one layer and ends the forward pass there, which FSDP does not allow": self.reads_layer,
+            inner: self.reads_layer,
         }
         return next((reason for reason, holds in reasons.items() if holds), None)
 

@@ -1,9 +1,9 @@
 """Simulate one training step without data or weights, to estimate peak memory and operations for any architecture.
 
 The model is built from its configuration with *fake* tensors, which have shapes, types and lifetimes but no storage. A
-real forward pass, backward pass and optimiser step run on them, with the losses of the method. Allocated and freed storage is added up, and every
-matrix product is counted. No formula depends on the architecture, so the effect of a new attention or a tied embedding
-is included. The simulation takes half a second to a few seconds for models of any size.
+real forward pass, backward pass and optimiser step run on them, with the losses of the method. Allocated and freed
+storage is added up, and every matrix product is counted. No formula depends on the architecture, so the effect of a new
+attention or a tied embedding is included. The simulation takes half a second to a few seconds for models of any size.
 
 :func:`extra_bytes` adds the rest by formula: gradient copies of wrappers, and cached outputs of the original model.
 Architectures whose computation depends on values (mixtures of experts) cannot run on fake tensors. For them a rule is

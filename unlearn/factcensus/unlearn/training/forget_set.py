@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,8 @@ from factcensus.unlearn.training.alternatives import sample_alternatives
 from factcensus.unlearn.training.controllers import Strata
 from factcensus.unlearn.training.examples import Example
 from factcensus.unlearn.training.over_forgetting import DEVIATIONS, Watch
-from factcensus.unlearn.training.scoring import mean_nll_of, token_log_probabilities_of
+from factcensus.unlearn.training.references import Arithmetic
+from factcensus.unlearn.training.scoring import token_log_probabilities_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -67,23 +69,29 @@ class ForgetSet:
 
 @dataclass
 class OriginalScores:
-    """Scores of the forget set under the original model; each is computed on first use and cached."""
+    """Scores of the forget set under the original model; each is computed on first use and cached.
+
+    Attributes:
+        arithmetic: The arithmetic used in training. Losses compare these scores with those of the trained model, which
+            must therefore differ only by training.
+    """
 
     material: Material
     model: PreTrainedModel
     pad_id: int
+    arithmetic: Arithmetic = nullcontext
     _answers: list[torch.Tensor] | None = field(default=None, init=False)
     _never_seen: tuple[torch.Tensor, ...] | None = field(default=None, init=False)
     _spread: dict[Key, float] = field(default_factory=dict, init=False)
 
     def _tokens(self, examples: Sequence[Example]) -> list[torch.Tensor]:
         device = next(self.model.parameters()).device
-        return token_log_probabilities_of(self.model, examples, self.pad_id, SCORING_BATCH, device)
+        with self.arithmetic():
+            return token_log_probabilities_of(self.model, examples, self.pad_id, SCORING_BATCH, device)
 
     def summed_nll(self, examples: Sequence[Example]) -> torch.Tensor:
         """Return the summed loss of each answer, (n,), nats."""
-        device = next(self.model.parameters()).device
-        mean = mean_nll_of(self.model, examples, self.pad_id, SCORING_BATCH, device)
+        mean = torch.stack([-tokens.mean() for tokens in self._tokens(examples)])
         return mean * torch.tensor([float(len(example.answer_ids)) for example in examples])
 
     def answers(self) -> list[torch.Tensor]:
