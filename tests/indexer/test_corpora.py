@@ -562,6 +562,33 @@ processes.LEAST_BYTES = 0
 """
 
 
+def test_map_with_a_repeated_key_is_a_bad_line(tmp_path: Path) -> None:
+    maps = pa.array([[("k", 1)], [("k", 1), ("k", 2)]], pa.map_(pa.string(), pa.int64()))
+    pq.write_table(pa.table({"text": ["a", "b"], "m": maps}), tmp_path / "c.parquet")
+    with pytest.raises(InputError, match=r"c\.parquet, line 2: .*the key 'k' is given twice in a map"):
+        documents(tmp_path / "c.parquet")
+    assert documents(tmp_path / "c.parquet", on_bad_line="skip") == ["a"]
+
+
+def test_times_in_nanoseconds_are_stored_like_times_in_microseconds(tmp_path: Path) -> None:
+    def metadata(unit: str, scale: int) -> list[tuple[str | None, str]]:
+        times = [1_577_934_245_000_000_000 // scale, 1_577_934_245_000_001_002 // scale]
+        kind, took = pa.timestamp(unit, "UTC"), pa.array([86_400_000_000_000 // scale, 1], pa.duration(unit))
+        nested = pa.array(
+            [{"t": [time], "d": None} for time in times], pa.struct([("t", pa.list_(kind)), ("d", pa.large_list(kind))])
+        )
+        maps = pa.array([[("k", time)] for time in times], pa.map_(pa.string(), kind))
+        pairs = pa.array([[time, None] for time in times], pa.list_(kind, 2))
+        columns = {"text": ["a", "b"], "id": pa.array(times, kind), "n": nested, "m": maps, "p": pairs, "took": took}
+        pq.write_table(pa.table(columns), tmp_path / f"{unit}.parquet")
+        found = read_documents(find_source_files([tmp_path / f"{unit}.parquet"])[0])
+        return [(each.id, each.metadata.replace('"0:00:00.000001"', '"0:00:00"')) for each in found]
+
+    assert metadata("ns", 1) == metadata("us", 1000)
+    assert metadata("ns", 1)[0][0] == "2020-01-02 03:04:05+00:00"
+    assert '"m":{"k":"2020-01-02T03:04:05.000001+00:00"}' in metadata("ns", 1)[1][1]
+
+
 @pytest.mark.parametrize("guarded", [False, True])
 def test_script_without_a_main_guard_gets_the_remedy(guarded: bool, tmp_path: Path) -> None:
     for number in range(3):

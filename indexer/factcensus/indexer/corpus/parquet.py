@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -214,8 +215,9 @@ def _rows_at_once(group: Any) -> int:
 
 def _rows_of(batch: Any) -> Iterator[dict[str, Any] | str]:
     """Yield the rows of a batch, or an error message for text that is not UTF-8 or a date outside Python's range."""
+    batch = _in_microseconds(batch)
     try:
-        rows = batch.to_pylist()
+        rows = _with_maps(batch.to_pylist(), batch.schema)
     except (ValueError, OverflowError):
         for i in range(batch.num_rows):
             try:
@@ -223,11 +225,45 @@ def _rows_of(batch: Any) -> Iterator[dict[str, Any] | str]:
             except (ValueError, OverflowError) as error:
                 yield f"unreadable value ({error})"
     else:
-        yield from _with_maps(rows, batch.schema)
+        yield from rows
+
+
+def _in_microseconds(batch: Any) -> Any:
+    """Return a batch with times in microseconds instead of nanoseconds.
+
+    Arrow converts nanoseconds to the types of pandas if it is installed, so their text would depend on it.
+    """
+    import pyarrow as pa
+
+    schema = pa.schema([field.with_type(_microseconds(field.type)) for field in batch.schema])
+    return batch if schema.equals(batch.schema) else batch.cast(schema, safe=False)
+
+
+def _microseconds(kind: Any) -> Any:
+    import pyarrow as pa
+
+    if pa.types.is_timestamp(kind) and kind.unit == "ns":
+        return pa.timestamp("us", kind.tz)
+    if pa.types.is_duration(kind) and kind.unit == "ns":
+        return pa.duration("us")
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_microseconds(field.type)) for field in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(_microseconds(kind.key_type), _microseconds(kind.item_type))
+    for is_kind, make in ((pa.types.is_list, pa.list_), (pa.types.is_large_list, pa.large_list)):
+        if is_kind(kind):
+            return make(kind.value_field.with_type(_microseconds(kind.value_type)))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(kind.value_field.with_type(_microseconds(kind.value_type)), kind.list_size)
+    return kind
 
 
 def _with_maps(rows: list[dict[str, Any]], schema: Any) -> list[dict[str, Any]]:
-    """Return rows with maps as objects, which Arrow converts to lists of pairs."""
+    """Return rows with maps as objects, which Arrow converts to lists of pairs.
+
+    Raises:
+        ValueError: A map has a key twice.
+    """
     for column in schema:
         if "map<" in str(column.type):
             for row in rows:
@@ -241,7 +277,11 @@ def _with_map(value: Any, kind: Any) -> Any:
     if value is None:
         return None
     if pa.types.is_map(kind):
-        return {as_text(key): _with_map(each, kind.item_type) for key, each in value}
+        found = {as_text(key): _with_map(each, kind.item_type) for key, each in value}
+        if len(found) < len(value):
+            (twice, _), *_ = Counter(as_text(key) for key, _ in value).most_common(1)
+            raise ValueError(f"the key {twice!r} is given twice in a map")
+        return found
     if pa.types.is_struct(kind):
         return {field.name: _with_map(value[field.name], field.type) for field in kind}
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
