@@ -221,6 +221,12 @@ def test_record_lists_removed_documents_and_is_readable_by_its_owner_only(record
     assert not [word for word in ("lives", "Paris", "met", "again") if word in record.read_text(encoding="utf-8")]
 
 
+def test_record_stays_valid_if_other_documents_are_deleted_later(record: Path, folder: Path, tmp_path: Path) -> None:
+    delete_documents(folder, ids=["copy"], record=tmp_path / "later.json", probes=["Ann", "Paris"])
+    for path in (record, tmp_path / "later.json"):
+        assert verify_index(folder, record=path).record.probes == 2
+
+
 def test_keys_differ_so_that_records_cannot_be_compared(folder: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         delete_documents(folder, ids=["ann"], record=tmp_path / name)
