@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -12,6 +13,9 @@ from loopback import serving, write_corpus
 
 from factcensus.api.settings import Limits, Settings
 from factcensus.indexer import CountIndex, build_index
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 # No test is timed: on a busy machine, the first request of a service waits for its compiled code.
 DEFAULT_TIMEOUT_CONFIG.read = 60.0
@@ -73,3 +77,28 @@ def limited(limited_url: str) -> Iterator[httpx.Client]:
     """Return an HTTP client of the service with low limits."""
     with httpx.Client(base_url=limited_url, timeout=30) as client:
         yield client
+
+
+@pytest.fixture
+def opened(browser: Browser, base: str) -> Iterator[Callable[..., Page]]:
+    """Return a function that opens a page of the service ``base``; the console must stay free of messages."""
+    contexts, reported = [], list[str]()
+
+    def tell(message: str) -> None:
+        if "the server responded with a status of 4" not in message:  # expected for invalid requests
+            reported.append(message)
+
+    def open_page(path: str, **options: Any) -> Page:
+        contexts.append(browser.new_context(base_url=base, **options))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(60_000)
+        page.on("console", lambda message: tell(message.text))
+        page.on("pageerror", lambda error: reported.append(str(error)))
+        page.on("dialog", lambda dialog: reported.append(dialog.message))
+        page.goto(path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not reported

@@ -57,7 +57,8 @@ def test_only_requests_with_a_key_are_answered(guarded: str, keys: dict[str, str
         for headers in wrong:
             answer = httpx.get(guarded + route, headers=headers)
             assert (answer.status_code, answer.json()["type"]) == (401, "urn:factcensus:problem:unauthorized"), headers
-            assert "Basic" in answer.headers["WWW-Authenticate"]
+            challenges = answer.headers.get_list("WWW-Authenticate")
+            assert [challenge.split(" ")[0] for challenge in challenges] == ["Basic", "Bearer"]
             assert answer.headers["X-Request-ID"]
     for key in keys.values():
         for headers in ({"Authorization": f"Bearer {key}"}, {"X-API-Key": key}, basic(key)):

@@ -12,10 +12,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from loopback import serving
 
+from factcensus.api.pages.traces import Piece, pieces
 from factcensus.api.settings import Settings
 from factcensus.indexer import build_index
+from factcensus.indexer.answers import TracedSpan
 
 HTML = {"Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"}
 QUESTION = {
@@ -138,7 +142,10 @@ def test_the_curl_command_gives_the_same_counts(http: httpx.Client) -> None:
     [
         ({"index": "absent"}, 404, "no index is named"),
         ({"index": "<b>x</b>"}, 404, "&lt;b&gt;x&lt;/b&gt;"),
-        ({"subject": ""}, 422, "give a name"),
+        ({"subject": ""}, 422, "enter the name of the subject"),
+        ({"subject": "", "subject_alias": "", "object": ""}, 422, "enter a subject"),
+        ({"object": " ", "object_alias": "Warszawa"}, 422, "enter the name of the object, or clear its aliases"),
+        ({"compare": "tiny"}, 422, "&#39;tiny&#39; cannot be compared with itself"),
         ({"subject": "..."}, 422, "finds no token"),
         ({"window": "-1"}, 422, "whole number"),
         ({"window": "٣"}, 422, "whole number"),
@@ -305,10 +312,74 @@ def test_the_spans_of_a_text_are_highlighted_and_listed(http: httpx.Client) -> N
     answer = http.get("/trace", params={"index": "tiny", "text": text}, headers=HTML)
     traced = http.post("/v1/indexes/tiny/trace", json={"text": text}).json()
     assert f"{traced['covered']} of {len(traced['tokens'])} tokens" in answer.text
+    assert "They say that &lt;b&gt;" in answer.text, "the text is shown as it was entered"
+    written = [unescape(each) for each in re.findall(r"<h3 [^>]*>[0-9]+\. (.*)</h3>", answer.text)]
+    assert written == ["Curie was born in Warsaw"]
     for span in traced["spans"]:
-        assert f". {span['text']}</h3>" in answer.text
         assert f"{span['end'] - span['start']} tokens · {span['occurrences']} occurrence" in answer.text
     assert "<b>Curie" not in answer.text
+
+
+def test_the_links_of_a_trace_lead_to_it_and_to_all_documents(
+    http: httpx.Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "I think Curie's «Paris»"
+    query = {"index": "tiny", "text": text, "least_tokens": "1"}
+    page = http.get("/trace", params=query, headers=HTML).text
+    traced = http.post("/v1/indexes/tiny/trace", json={"text": text, "least_tokens": 1}).json()
+    (code,) = re.findall(r'<pre id="python" tabindex="0"><code>(.*?)</code></pre>', page, re.DOTALL)
+    exec(unescape(code), {})  # noqa: S102 - what the page tells users to run
+    assert f"covered={traced['covered']}" in capsys.readouterr().out
+    (link,) = re.findall(r'<a href="([^"]*)">Permalink</a>', page)
+    assert unescape(link).endswith("#answer")
+    assert http.get("/" + unescape(link), headers=HTML).text.count("<mark") == page.count("<mark") > 0
+    links = re.findall(r'<a href="([^"]*)" aria-label="All documents with span ([0-9]+)"', page)
+    several = [number for number, span in enumerate(traced["spans"], 1) if span["documents"] > 1]
+    assert several == [int(number) for _, number in links]
+    for address, number in links:
+        counted = http.get(unescape(address), headers=HTML).text
+        documents = traced["spans"][int(number) - 1]["documents"]
+        assert f'<dt>Documents</dt><dd><span class="large">{documents}</span>' in counted
+
+
+def test_spans_that_overlap_are_all_marked_in_the_text_as_entered() -> None:
+    text = "Curie: left «Warsaw», then Paris."
+    places = [(0, 5), (7, 11), (13, 19), (22, 26), (27, 32)]
+    spans = [TracedSpan(0, 3, "", 4, 3, []), TracedSpan(1, 4, "", 1, 1, [])]
+    assert pieces(text, places, spans) == [
+        Piece("Curie: ", (1,), None, 3),
+        Piece("left «Warsaw", (1, 2), 1, 1),
+        Piece("», then", (2,), 2, 1),
+        Piece(" Paris."),
+    ]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), min_size=1, max_size=20),
+    st.lists(st.tuples(st.integers(0, 19), st.integers(1, 6), st.integers(1, 3)), max_size=6),
+)
+def test_the_pieces_of_a_text_give_the_text_and_mark_every_token(
+    sizes: list[tuple[int, int]], ranges: list[tuple[int, int, int]]
+) -> None:
+    """Tokens have 0 to 3 characters, after a gap of 0 to 2: of two tokens in one character, one has none left."""
+    text, places = "", list[tuple[int, int]]()
+    for gap, size in sizes:
+        start = len(text) + gap
+        text += "-" * gap + chr(97 + len(places)) * size
+        places.append((start, start + size))
+    chosen = {start: (start + size, documents) for start, size, documents in ranges if start + size <= len(places)}
+    ends, spans = 0, list[TracedSpan]()
+    for start, (end, documents) in sorted(chosen.items()):
+        if end > ends:
+            spans.append(TracedSpan(start, end, "", documents, documents, []))
+            ends = end
+    found = pieces(text + ".", places, spans)
+    assert "".join(piece.text for piece in found) == text + "."
+    assert [piece.ends for piece in found if piece.ends] == list(range(1, len(spans) + 1))
+    for token, (start, end) in enumerate(places):
+        if end > start:
+            expected = tuple(n for n, span in enumerate(spans, 1) if span.start <= token < span.end)
+            assert {piece.spans for piece in found if chr(97 + token) in piece.text} == {expected}
 
 
 @pytest.mark.parametrize(

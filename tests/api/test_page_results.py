@@ -85,13 +85,13 @@ def test_the_trend_has_the_documents_of_every_year_and_their_share(http: httpx.C
     assert list(shares) == ["2019", "2020", "2023"], "years without documents have no share"
     for year, share in shares.items():
         expected = 100 * counted[year].documents / every[year].documents
-        assert float(share.removesuffix(" %")) == pytest.approx(expected, rel=0.006, abs=0)
+        assert float(share.removesuffix("%")) == pytest.approx(expected, rel=0.006, abs=0)
 
 
 def test_the_trend_follows_the_filter_and_the_chosen_field(http: httpx.Client) -> None:
     question = {"index": "many", "subject": "the", "only": "odd"}
     shares = rows_of(http.get("/", params=question).text, "share-by-year")[1:]
-    assert {row[1] for row in shares} == {"100 %"}
+    assert {row[1] for row in shares} == {"100%"}
     page = http.get("/", params={**question, "dates": "id"}).text
     assert "No matching document has a date in id." in page
     assert 'id="documents-by-year"' not in page
@@ -150,6 +150,38 @@ def test_passages_are_original_or_marked_as_normalised(tmp_path: Path, keep_text
             page = http.get(address).text
             assert ('It was (Marie) <mark class="text">Curie</mark>!' in page) == keep_text
             assert ("shown as normalised words" in page) != keep_text
+
+
+@pytest.mark.parametrize(
+    ("question", "hints", "link"),
+    [
+        ({"subject": "Currie"}, ["Check the spelling, or try a shorter phrase."], False),
+        ({"subject": "Curie", "object": "Wasraw"}, ["No document mentions Wasraw. Check the spelling"], False),
+        ({"subject": "word0", "object": "Warsaw", "window": "0"}, [], True),
+    ],
+)
+def test_a_count_of_zero_suggests_what_to_try(
+    http: httpx.Client, question: dict[str, str], hints: list[str], link: bool
+) -> None:
+    page = http.get("/", params={"index": "many", **question}).text
+    assert '<span class="large">0</span>' in page
+    assert [hint for hint in hints if hint not in page] == []
+    assert "No document mentions Curie" not in page
+    found = re.findall(r'<a href="([^"]*)">Count in whole documents</a>', page)
+    assert len(found) == int(link)
+    for address in found:
+        assert '<h2 id="counts">word0 and Warsaw in many</h2>' in http.get(unescape(address)).text
+    assert ("<caption>Documents by source</caption>" in page) == ("object" in question), "no table of zeros only"
+
+
+def test_documents_of_one_year_have_a_sentence_and_no_trend(tmp_path: Path) -> None:
+    rows = [{"text": "Curie", "created": f"2021-0{month}-01"} for month in range(1, 6)]
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    build_index([tmp_path / "c.jsonl"], tmp_path / "ix", jobs=1)
+    with serving(Settings(indexes=(tmp_path / "ix",))) as url, httpx.Client(base_url=url, headers=HTML) as http:
+        page = http.get("/", params={"index": "ix", "subject": "Curie"}).text
+    assert "All matching documents with a date are from 2021 (field created)." in page
+    assert 'id="documents-by-year"' not in page
 
 
 def test_the_citation_names_index_digest_and_query(http: httpx.Client) -> None:
@@ -231,7 +263,7 @@ def test_examples_of_an_index_at_a_url_are_exact_and_take_few_rounds(
             assert page.count('#answer">') >= EXAMPLES
             reason = "at a URL" if analyzer == "words" else "no list of words"
             assert re.search(rf"Names are not completed in ix: it (is|has) {reason}", page)
-            assert "<option data-uncompleted>ix</option>" in page
+            assert '<p class="hint" data-uncompleted="ix">' in page, "it is shown for the chosen index"
             answer = http.get("/v1/indexes/ix/examples")
             assert ExamplesAnswer.from_json(answer.json()) == ExamplesAnswer("ix", list(found))
             assert http.get("/v1/indexes/ix/complete?text=Mar").status_code == 422

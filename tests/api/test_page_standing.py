@@ -124,7 +124,7 @@ def test_the_page_shows_the_rank_of_a_fact(tables: dict[str, Path], index_folder
         httpx.Client(base_url=url, timeout=60) as http,
     ):
         page = http.get("/", params=question, headers=HTML).text
-        assert "Among the facts of strata" in page
+        assert "Rank among the facts in strata" in page
         assert "28 of 30 facts occur in fewer documents than this one, 2 in the same number;" in page
         assert "; its stratum is <b>2+</b>" in page
         assert 'role="img" aria-label="Facts of strata by the documents that mention subject and object' in page

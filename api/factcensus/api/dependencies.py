@@ -49,6 +49,11 @@ class Service:
     #: The other workers of the service.
     peers: Peers
 
+    @property
+    def keyed(self) -> bool:
+        """Whether requests need an API key."""
+        return self.settings.keys_file is not None
+
 
 async def service_of(request: Request) -> Service:
     """Return the service of the request."""

@@ -15,7 +15,7 @@ import ipaddress
 import logging
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -34,6 +34,12 @@ log = logging.getLogger("factcensus.api")
 
 #: Routes that orchestrators request without a key.
 OPEN_ROUTES = frozenset({"/healthz", "/readyz"})
+#: How a key may be sent. Each has a header of its own, because Chromium prompts for a password only if Basic is the
+#: first scheme in a header.
+CHALLENGES = (
+    ("WWW-Authenticate", 'Basic realm="factcensus: any user name, a key as password"'),
+    ("WWW-Authenticate", "Bearer"),
+)
 _LINE = re.compile(r"(\S{1,100})\s+([0-9a-f]{64})((?:\s+\S+)*)")
 #: Options of a key in the key file.
 _OPTIONS = ("indexes",)
@@ -151,11 +157,13 @@ class Access:
             name = self._name_of(Headers(scope=scope)) if self._keys else None
             quota = self._quota(scope, name)
             if quota is not None:
-                send = _with_headers(send, quota.headers())
+                send = _with_headers(send, quota.headers().items())
             try:
                 self._admit(scope, name, quota)
             except Problem as problem:
                 _note_route(scope)
+                if problem.kind == "unauthorized":
+                    send = _with_headers(send, CHALLENGES)
                 response = problem_response(
                     Request(scope), problem.status_code, problem.detail, kind=problem.kind, headers=problem.headers
                 )
@@ -184,7 +192,6 @@ class Access:
             raise Problem(
                 "unauthorized",
                 "send an API key of this service as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'",
-                headers={"WWW-Authenticate": 'Bearer, Basic realm="factcensus: any user name, a key as password"'},
             )
 
     def _name_of(self, headers: Headers) -> str | None:
@@ -206,10 +213,11 @@ def _note_route(scope: Scope) -> None:
             return
 
 
-def _with_headers(send: Send, added: Mapping[str, str]) -> Send:
+def _with_headers(send: Send, added: Iterable[tuple[str, str]]) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            MutableHeaders(scope=message).update(added)
+            for name, value in added:
+                MutableHeaders(scope=message).append(name, value)
         await send(message)
 
     return sending

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Sequence
 from datetime import date
 from typing import Any
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from factcensus.api.bodies import LARGEST_WINDOW, DocumentsBody, EntityBody
 from factcensus.api.http.problems import Problem
+from factcensus.api.pages.curl import curl_command
 from factcensus.indexer import Entity
 from factcensus.indexer.answers import IndexInfo
 from factcensus.indexer.numbers import whole_number
@@ -41,7 +41,15 @@ class Question(BaseModel):
 
     @property
     def entities(self) -> tuple[Entity, Entity]:
-        """Subject and object; raises InputError if a name is missing."""
+        """Subject and object.
+
+        Raises:
+            Problem: A name is missing.
+        """
+        if not self.subject.strip():
+            raise Problem("invalid-request", "enter the name of the subject")
+        if not self.object.strip():
+            raise Problem("invalid-request", "enter the name of the object, or clear its aliases")
         return _entity(self.subject, self.subject_alias), _entity(self.object, self.object_alias)
 
     @property
@@ -57,6 +65,8 @@ class Question(BaseModel):
             raise Problem(
                 "invalid-request", "aliases and a window need an object; without an object, clear these fields"
             )
+        if not self.subject.strip():
+            raise Problem("invalid-request", "enter a subject: the name or phrase to count")
         return self.subject.strip()
 
     @property
@@ -123,10 +133,9 @@ class Question(BaseModel):
         """The relative URL of the route that answers this query."""
         return f"v1/indexes/{quote(self.index or '', safe='')}/{'cooccurrence' if self.alone is None else 'count'}"
 
-    def curl(self, base_url: str) -> str:
-        """Return the same query as a curl command."""
-        body = self._body()
-        return f"curl {shlex.quote(base_url + self._route)} --json {shlex.quote(json.dumps(body, ensure_ascii=False))}"
+    def curl(self, base_url: str, *, keyed: bool) -> str:
+        """Return the same query as a curl command, with a key if the service requires one."""
+        return curl_command(base_url + self._route, keyed=keyed, body=self._body())
 
     def python(self, base_url: str) -> str:
         """Return the same query as Python code that uses the client."""

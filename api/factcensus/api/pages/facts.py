@@ -79,6 +79,10 @@ async def _answered(
 ) -> dict[str, Any]:
     """Return the context of the template for a question about an index."""
     index = indexes.get(question.index or "")
+    if question.compare == index.name:
+        raise Problem(
+            "invalid-request", f"{index.name!r} cannot be compared with itself; choose another index, or none"
+        )
     other: CountIndex | None = indexes.get(question.compare) if question.compare else None
     context = await within(
         limits.deadline_seconds, request, lambda deadline: results_of(index, other, question, limits, deadline)
@@ -90,11 +94,11 @@ async def _answered(
             context["standing_figure"] = _standing_figure(standing, question.tokens_between)
     base, today = str(request.base_url), datetime.now(UTC).date()
     return context | {
-        "curl": question.curl(base),
+        "curl": question.curl(base, keyed=service.keyed),
         "python": question.python(base),
         "citation": question.citation(index.info(), base, request.app.version, today),
         "json_address": question.json_address(),
-        "permalink": question.address(cursor=""),
+        "permalink": question.address(cursor="") + "#answer",
     }
 
 

@@ -9,12 +9,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from textwrap import wrap
 from urllib.parse import quote
 
-#: Width of a downloaded figure in pixels.
-WIDTH = 760
+#: Width of a downloaded figure in pixels, and the empty space on each side of it.
+WIDTH, SIDE = 760, 12
+#: Pixels of the width of a letter, of a line of the caption and of a row of the legend; maximum lines of the caption.
+_LETTER, _LINE, _ROW, _MOST_LINES = 7, 17, 22, 4
 #: The percent of the width left of the plot, for the labels of its axis.
-MARGIN = 9.0
+MARGIN = 11.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,21 +90,37 @@ class Figure:
 
     def file_url(self, markup: str) -> str:
         """Return a data URL of the figure as an SVG file, given the markup of its parts."""
-        below = self.height + 26
-        keys = "".join(
-            f'<g transform="translate({10 + 180 * (place % 4)} {below + 22 * (place // 4)})">'
-            f'<rect class="{key.shade}" width="12" height="12"/>'
-            f'<text x="18" y="11">{_escaped(f"{key.name}  {key.remark}".strip())}</text></g>'
-            for place, key in enumerate(self.keys)
+        caption = wrap(self.caption, (WIDTH - 2 * SIDE) // _LETTER, max_lines=_MOST_LINES, placeholder=" …")
+        lines = "".join(
+            f'<tspan x="{SIDE}" y="{self.height + 14 + _LINE * row}">{_escaped(line)}</tspan>'
+            for row, line in enumerate(caption)
         )
-        height = below + 22 * -(-len(self.keys) // 4) + 8
+        below = self.height + 10 + _LINE * len(caption)
+        keys, height = _legend(self.keys, below)
         drawn = (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
             f'viewBox="0 0 {WIDTH} {height}" class="chart" role="img"><title>{_escaped(self.caption)}</title>'
             f'<style>{_style()}</style><rect class="ground" width="100%" height="100%"/>'
-            f'{markup}{keys}<text class="caption" x="10" y="{self.height + 14}">{_escaped(self.caption)}</text></svg>'
+            f'<svg x="{SIDE}" width="{WIDTH - 2 * SIDE}" height="{self.height}" overflow="visible">{markup}</svg>'
+            f'<text class="caption">{lines}</text>{keys}</svg>'
         )
         return "data:image/svg+xml;charset=utf-8," + quote(drawn, safe="")
+
+
+def _legend(keys: Sequence[Key], top: int) -> tuple[str, int]:
+    """Return the markup of a legend below ``top``, in as many rows as it needs, and the height of the figure."""
+    drawn, x, y = "", SIDE, top
+    for key in keys:
+        text = f"{key.name}: {key.remark}" if key.remark else key.name
+        width = 18 + _LETTER * len(text) + 20
+        if x > SIDE and x + width > WIDTH:
+            x, y = SIDE, y + _ROW
+        drawn += (
+            f'<g transform="translate({x} {y})"><rect class="{key.shade}" width="12" height="12"/>'
+            f'<text x="18" y="11">{_escaped(text)}</text></g>'
+        )
+        x += width
+    return drawn, (y + _ROW if keys else top) + 8
 
 
 def y_axis(ticks: Sequence[tuple[float, str]], top: float, height: float) -> tuple[list[Line], list[Label]]:

@@ -18,8 +18,8 @@ from factcensus.api.serving.histogram import Bin, Histogram, shade_of
 HEIGHT, ABOVE = 150, 34
 #: Pixels of a horizontal bar, and of the name above it.
 BAR, NAME = 13, 19
-#: Percent of the width of the longest horizontal bar; its number is to the right of it.
-_LONGEST = 80
+#: Percent of the width of the longest horizontal bar; a number of 10 digits fits to the right of it, even on a phone.
+_LONGEST = 74
 #: Width of the longest name above a bar, in letters.
 _LONGEST_NAME = 40
 #: Minimum distance of two labels of years, in percent of the width.
@@ -141,11 +141,16 @@ class Trend:
     every: Mapping[int, int]
     undated: int
 
+    @property
+    def years(self) -> range:
+        """All years from the first to the last."""
+        known = {*self.found, *self.every}
+        return range(min(known), max(known) + 1)
+
 
 def trend(counted: Trend, subject: str, field: str) -> list[Figure]:
     """Draw the documents of every year, and their share of all documents of that year."""
-    known = sorted({*counted.found, *counted.every})
-    years = list(range(known[0], known[-1] + 1))
+    years = counted.years
     found = {year: float(counted.found.get(year, 0)) for year in years}
     left_out = f", without {counted.undated:,} that have no year" if counted.undated else ""
     caption = f"Documents with {subject} by year (field {field}){left_out}"
@@ -154,7 +159,7 @@ def trend(counted: Trend, subject: str, field: str) -> list[Figure]:
         return [documents]
     shares = {year: 100 * found[year] / every for year in years if (every := counted.every.get(year))}
     label = f"Share of all documents of each year that have {subject}"
-    return [documents, _by_year(shares, label, "share", " %", "share-by-year")]
+    return [documents, _by_year(shares, label, "share", "%", "share-by-year")]
 
 
 def _by_year(values: Mapping[int, float], caption: str, column: str, unit: str, name: str) -> Figure:
@@ -174,7 +179,9 @@ def _by_year(values: Mapping[int, float], caption: str, column: str, unit: str, 
                 Box("s3", across(x + 0.1 * step), width, round(14 + HEIGHT - height, 1), round(height, 1), text)
             )
         if year % every == 0 or first == last:
-            labels.append(Label("tick", across(x + 0.5 * step), 14 + HEIGHT + 18, "middle", str(year)))
+            centre = across(x + 0.5 * step)
+            at, anchor = (100.0, "end") if centre > 100 - _YEARS_APART / 2 else (centre, "middle")
+            labels.append(Label("tick", at, 14 + HEIGHT + 18, anchor, str(year)))
     rows = tuple((str(year), f"{_number(value)}{unit}") for year, value in values.items())
     height = 14 + HEIGHT + 26
     return Figure(

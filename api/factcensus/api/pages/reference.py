@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,8 @@ from urllib.parse import quote, urlencode
 from fastapi import Request
 from fastapi.responses import HTMLResponse, JSONResponse
 
-from factcensus.api.dependencies import IndexesOf, LimitsOf, new_router
+from factcensus.api.dependencies import IndexesOf, LimitsOf, ServiceOf, new_router
+from factcensus.api.pages.curl import curl_command
 from factcensus.api.pages.facts import examples
 from factcensus.api.pages.rendering import html
 
@@ -47,22 +47,27 @@ class Operation:
 
     Attributes:
         values: Example values by name of the parameter; parameters without one are left empty.
-        body: The example of a body in JSON, or None.
+        body: The example of a body, or None.
     """
 
     method: str
     path: str
     described: Mapping[str, Any]
     values: Mapping[str, str]
-    body: str | None
+    body: Any
 
     @property
     def id(self) -> str:
         """The name of the operation, which is its id on the page."""
         return str(self.described["operationId"])
 
-    def curl(self, base_url: str) -> str:
-        """Return the example as a curl command."""
+    @property
+    def json(self) -> str | None:
+        """The example of a body as JSON, or None."""
+        return None if self.body is None else json.dumps(self.body, ensure_ascii=False, indent=2)
+
+    def curl(self, base_url: str, *, keyed: bool) -> str:
+        """Return the example as a curl command, with a key if the service requires one."""
         path, query = self.path.removeprefix("/"), list[tuple[str, str]]()
         for parameter in self.described.get("parameters", []):
             name = parameter["name"]
@@ -71,14 +76,14 @@ class Operation:
             elif parameter["in"] == "query" and name in self.values:
                 query.append((name, self.values[name]))
         address = base_url + path + (f"?{urlencode(query)}" if query else "")
-        parts = ["curl", *([] if self.method == "GET" or self.body else ["-X", self.method]), shlex.quote(address)]
+        options = [] if self.method == "GET" or self.body is not None else ["-X", self.method]
         if "text/html" in self.described["responses"].get("200", {}).get("content", {}):
-            parts += ["-H", "'Accept: text/html'"]
-        return " ".join([*parts, *([] if self.body is None else ["--json", shlex.quote(self.body)])])
+            options += ["-H", "'Accept: text/html'"]
+        return curl_command(address, keyed=keyed, body=self.body, indent=2, options=options)
 
 
 @router.get("/docs", summary="Show this reference", response_class=HTMLResponse)
-async def docs(request: Request, indexes: IndexesOf, limits: LimitsOf) -> HTMLResponse:
+async def docs(request: Request, service: ServiceOf, indexes: IndexesOf, limits: LimitsOf) -> HTMLResponse:
     """Return the OpenAPI document as an HTML page, with examples from the first index."""
     document = request.app.openapi()
     found = await examples(request, limits, indexes)
@@ -88,7 +93,7 @@ async def docs(request: Request, indexes: IndexesOf, limits: LimitsOf) -> HTMLRe
     groups = {title: list[Operation]() for title in GROUPS.values()}
     for operation in operations(document, names):
         groups[GROUPS[operation.described["tags"][0]]].append(operation)
-    context = {"document": document, "groups": groups, "base": str(request.base_url)}
+    context = {"document": document, "groups": groups, "base": str(request.base_url), "keyed": service.keyed}
     return html(request, "reference.html", context)
 
 
@@ -107,9 +112,7 @@ def operations(document: Mapping[str, Any], names: Names) -> list[Operation]:
             path,
             described,
             {"index": names.index, **values.get(described["operationId"], {})},
-            None
-            if described["operationId"] not in bodies
-            else json.dumps(bodies[described["operationId"]], ensure_ascii=False, indent=2),
+            bodies.get(described["operationId"]),
         )
         for path, methods in document["paths"].items()
         for method, described in methods.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,11 +11,13 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import ChoiceLoader, Environment, PackageLoader, select_autoescape
+from markupsafe import Markup, escape
 
 from factcensus.api.http.problems import KINDS, Problem, kind_of
 from factcensus.api.serving.sampled import title_of
 from factcensus.indexer.errors import FactcensusError
 
+_CODE = re.compile(r"`+([^`]+)`+")
 _templates = Environment(
     loader=ChoiceLoader([PackageLoader("factcensus.api"), PackageLoader("factcensus.indexer")]),
     autoescape=select_autoescape(),
@@ -33,12 +36,23 @@ def web_address(value: object) -> str | None:
     return value if isinstance(value, str) and value.startswith(("https://", "http://")) else None
 
 
+def with_code(text: str | None) -> Markup:
+    """Return a text with its parts in backticks as code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text or ""))))
+
+
 def moment(seconds: float) -> str:
     """Format a time, given in seconds since 1970, for readers."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-_templates.filters |= {"grouped": grouped, "moment": moment, "web_address": web_address, "title_of": title_of}
+_templates.filters |= {
+    "grouped": grouped,
+    "moment": moment,
+    "with_code": with_code,
+    "web_address": web_address,
+    "title_of": title_of,
+}
 
 
 def said(error: Problem | FactcensusError) -> tuple[int, str]:

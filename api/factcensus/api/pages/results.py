@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import chain
 from operator import add
 from typing import Any
 
@@ -78,12 +79,14 @@ def results_of(
     field = question.dates or date_field(found.documents)
     dated = bool(question.dates) or (field is not None and info.documents <= DATED_AT_ONCE)
     figures, rows = _by_value(answer, by)
+    counted = asked.trend(index, field) if dated and field else None
     return {
         "counted" if question.alone is not None else "answer": answer,
         "rows": rows,
         "totals": _totals(answer),
         "figures": figures,
-        "trend": asked.trend(index, field) if dated and field else [],
+        "trend": [] if counted is None or len(counted.years) == 1 else trend(counted, asked.subject, field or ""),
+        "only_year": None if counted is None else counted.years[0],
         "date_field": field,
         "dated": dated,
         "ambiguous": asked.ambiguous(index, info.documents),
@@ -137,8 +140,13 @@ class _Asked:
         subject, object_ = self.question.entities
         return index.find_documents(subject=subject, object=object_, window=self.question.tokens_between, **options)
 
-    def trend(self, index: CountIndex, field: str) -> list[Figure]:
-        """Return the figures of documents by year; none if no document has a date."""
+    @property
+    def subject(self) -> str:
+        """The words for what the documents have, in captions."""
+        return self.question.subject.strip() if self.question.alone is not None else "both"
+
+    def trend(self, index: CountIndex, field: str) -> Trend | None:
+        """Return the documents by year; None if no matching document has a date."""
         by = f"year:{field}"
         check_groups(index, by, self.limits)
         answer = self.counted(index, by)
@@ -151,10 +159,7 @@ class _Asked:
                 every += np.bincount(chosen, minlength=len(names))
         years = {int(year): number for year, number in zip(names, every.tolist(), strict=True) if year and number}
         dated = {int(year): number for year, number in found.items() if year}
-        if not any(dated.values()):
-            return []
-        subject = self.question.subject.strip() if self.question.alone is not None else "both"
-        return trend(Trend(dated, years, found.get("", 0)), subject, field)
+        return Trend(dated, years, found.get("", 0)) if any(dated.values()) else None
 
     def ambiguous(self, index: CountIndex, documents: int) -> list[tuple[str, str]]:
         """Return the names that may also be common words, each with the reason."""
@@ -237,6 +242,7 @@ def _by_value(answer: CountAnswer | CooccurrenceAnswer, by: str | None) -> tuple
     groups = sorted(_numbers_by_value(answer).items(), key=lambda each: (-each[1][0], each[0]))
     if isinstance(answer, CountAnswer):
         groups = [each for each in groups if each[1][0]]
+    groups = groups if any(chain.from_iterable(numbers for _, numbers in groups)) else []
     rows = [Row(value, numbers) for value, numbers in groups[:MOST_ROWS]]
     if rest := [numbers for _, numbers in groups[MOST_ROWS:]]:
         summed = reduce(lambda one, other: tuple(map(add, one, other)), rest)

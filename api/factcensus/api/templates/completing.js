@@ -1,4 +1,9 @@
 // Completes names from the words of the chosen index: a combobox with a list, by keyboard or pointer.
+const reasons = [...document.querySelectorAll("[data-uncompleted]")];
+const reason = (index) => reasons.find((each) => each.dataset.uncompleted === index);
+document.getElementById("index").addEventListener("change", (event) => {
+  for (const each of reasons) each.hidden = each !== reason(event.target.value);
+});
 for (const input of document.querySelectorAll("input[data-completes]")) {
   const list = document.getElementById(`${input.id}-list`);
   const told = document.getElementById("completing");
@@ -49,10 +54,9 @@ for (const input of document.querySelectorAll("input[data-completes]")) {
     asked?.abort();
     const mine = (asked = new AbortController());
     const text = input.value;
-    const { value, dataset } = document.getElementById("index").selectedOptions[0];
-    if (text.trim().length < 2 || "uncompleted" in dataset) return close();
-    const index = encodeURIComponent(value);
-    const address = `v1/indexes/${index}/complete?limit=8&text=${encodeURIComponent(text)}`;
+    const index = document.getElementById("index").value;
+    if (text.trim().length < 2 || reason(index)) return close();
+    const address = `v1/indexes/${encodeURIComponent(index)}/complete?limit=8&text=${encodeURIComponent(text)}`;
     try {
       const answer = await fetch(address, { headers: { Accept: "application/json" }, signal: mine.signal });
       const { completions } = answer.ok ? await answer.json() : { completions: [] };
