@@ -222,5 +222,5 @@ def test_a_source_archive_without_a_c_compiler_compiles_once_and_says_so(built: 
     printed, told = installed.count("first")
     assert printed[-2].split() == ["all", "3", "2"], "occurrences and documents"
     assert printed[-1] == f"{installed.code / 'factcensus/indexer/cli/__init__.py'} True"
-    assert "compiling the counting code for this machine, only once" in told
+    assert "compiling counting code for this machine; later commands reuse it" in told
     assert "compiling" not in installed.count("second")[1]

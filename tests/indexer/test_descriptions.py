@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import polars
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from factcensus.indexer import CountIndex, build_index
 from factcensus.indexer.cli import main
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.system.text_tables import STYLES, format_table
@@ -108,7 +113,11 @@ def test_two_columns_of_one_table_are_compared() -> None:
     [
         (counts_table([1, 2]), counts_table([1, 2]).slice(0, 0), "no rows"),
         (counts_table([1]), counts_table([1]).set_column(0, "subject", [["x"]]), "share no fact"),
-        (pa.concat_tables([counts_table([1])] * 2), counts_table([1]), "the first table has the fact 's0', 'o0' twice"),
+        (
+            pa.concat_tables([counts_table([1]), counts_table([2])]),
+            counts_table([1]),
+            "the first table has the fact 's0', 'o0' twice, with different counts",
+        ),
         (counts_table([1], analyzer=["words/1"]), counts_table([1], analyzer=["words/2"]), "words/1 and words/2"),
         (counts_table([1]), counts_table([-1]), "at least 0"),
     ],
@@ -122,9 +131,11 @@ def test_tables_that_cannot_be_compared_are_refused(first: pa.Table, second: pa.
 def test_the_bars_of_a_histogram_contain_every_count_once(counts: list[int]) -> None:
     edges = _edges(counts_of(counts_table(counts), "cooccurrence_documents"))
     assert all(low < high for low, high in pairwise(edges))
-    assert edges[1] < 0.5 == edges[2], "zeros have a bar of their own"
+    assert edges[1] < 1 == edges[2], "zeros have a bar of their own"
     assert edges[-1] > max(counts)
-    assert all(edge % 1 == 0.5 for edge in edges[2:]), "no bar ends at an integer"
+    assert all(edge % 1 == 0 for edge in edges[2:]), "each bar begins at an integer and ends before the next bar"
+    widths = {high / low for low, high in pairwise(edges[2:].tolist())} | {edges[1] / edges[0]}
+    assert widths == {2.0}, "equal widths on a logarithmic axis"
 
 
 @pytest.mark.parametrize(("ending", "magic"), [("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89PNG")])
@@ -150,10 +161,26 @@ def test_tables_are_printed_with_aligned_numbers_and_escaped_text(style: str) ->
         "text": "name         facts\na|b_c & 5 %  1,234\nx",
         "markdown": "| name         | facts |\n| ------------ | ----: |\n| a\\|b_c & 5 % | 1,234 |\n"
         "| x            |       |",
-        "latex": "\\begin{tabular}{lr}\n\\toprule\nname & facts \\\\\n\\midrule\na|b\\_c \\& 5 \\% & 1,234 \\\\\n"
+        "latex": "\\begin{tabular}{lr}\n\\toprule\nname & facts \\\\\n\\midrule\n"
+        "a\\textbar{}b\\_c \\& 5 \\% & 1,234 \\\\\n"
         "x &  \\\\\n\\bottomrule\n\\end{tabular}",
     }
     assert printed == expected[style]
+
+
+@pytest.mark.parametrize(
+    ("name", "markdown", "latex"),
+    [
+        ("M*A*S*H", r"M\*A\*S\*H", "M*A*S*H"),
+        ("*NSYNC", r"\*NSYNC", "{}*NSYNC"),
+        ("[REC]", r"\[REC]", "{}[REC]"),
+        ("<b>&_x_", r"\<b>&\_x\_", r"\textless{}b\textgreater{}\&\_x\_"),
+        ("snake_case `x` \\", r"snake_case \`x\` \\", r"snake\_case `x` \textbackslash{}"),
+    ],
+)
+def test_names_with_signs_of_markdown_and_latex_are_printed_as_they_are(name: str, markdown: str, latex: str) -> None:
+    assert format_table([[name, 1]], ["", "n"], "markdown").splitlines()[-1].split(" | ")[0].strip("| ") == markdown
+    assert format_table([[name, 1]], ["", "n"], "latex").splitlines()[4] == f"{latex} & 1 \\\\"
 
 
 def test_the_commands_print_json_and_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -186,3 +213,155 @@ def test_fewer_strata_because_of_ties_are_reported(tmp_path: Path, capsys: pytes
     write_table(counts_table([0, 0, 0, 0, 0, 0, 0, 1]), counts)
     assert main(["facts", "stratify", str(counts), "--bins", "quantile:5", "--out", str(strata)]) == 0
     assert "2 strata instead of 5" in capsys.readouterr().err
+
+
+def drawn(table: pa.Table, path: Path, **options: str) -> str:
+    """Return a histogram as SVG."""
+    plot_counts(table, path, **options)
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_axis_of_facts_has_integers_only(tmp_path: Path) -> None:
+    figure = drawn(counts_table([5]), tmp_path / "a.svg")
+    assert ">1</text>" in figure
+    assert not re.search(r">0\.\d</text>", figure)
+
+
+def test_strata_of_another_count_are_named_as_such_in_the_legend(tmp_path: Path) -> None:
+    table = stratify(counts_table([0, 1, 5, 70], subject_documents=[9, 9, 9, 90]), bins="log10")
+    assert ">stratum</text>" in drawn(table, tmp_path / "a.svg")
+    assert ">stratum (of another count)</text>" in drawn(table, tmp_path / "b.svg", by="subject_documents")
+
+
+def test_facts_without_a_stratum_are_drawn_too(tmp_path: Path) -> None:
+    table = stratify(counts_table([0, 1, 5]), bins="log10")
+    for name in ("stratum", "stratum_label", "stratum_low", "stratum_high"):
+        cells = [*table[name].to_pylist()[:2], None]
+        table = table.set_column(table.column_names.index(name), name, pa.array(cells, table[name].type))
+    assert ">none (1 fact)</text>" in drawn(table, tmp_path / "a.svg")
+
+
+def test_facts_at_the_same_point_are_shown_by_a_colour_scale(tmp_path: Path) -> None:
+    first, second = counts_table([0, 0, 0, 5]), counts_table([1, 1, 1, 5])
+    plot_comparison(compare(first, second), tmp_path / "a.svg", ("a", "b"))
+    assert "facts at the same point" in (tmp_path / "a.svg").read_text(encoding="utf-8")
+    plot_comparison(compare(counts_table([1, 2]), counts_table([3, 4])), tmp_path / "b.svg", ("a", "b"))
+    assert "facts at the same point" not in (tmp_path / "b.svg").read_text(encoding="utf-8")
+
+
+def test_repeated_rows_with_equal_counts_are_compared_once() -> None:
+    first = pa.concat_tables([counts_table([1, 2])] * 2)
+    found = compare(first, counts_table([1, 5, 9]))
+    assert (found.facts, found.only_first, found.only_second, found.repeated, found.equal) == (2, 0, 1, 2, 1)
+
+
+def test_the_same_table_and_column_twice_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.parquet"
+    write_table(counts_table([1, 2]), path)
+    assert main(["facts", "compare", str(path), str(tmp_path / "." / "a.parquet")]) == 2
+    assert "--second-by" in capsys.readouterr().err
+
+
+GROUPED = [
+    [{"source": "wiki", "cooccurrence_documents": 3}, {"source": "books", "cooccurrence_documents": 1}],
+    [{"source": "wiki", "cooccurrence_documents": 2}],
+    [],
+]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
+def test_the_counts_of_one_source_are_described_compared_and_drawn(
+    tmp_path: Path, ending: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / f"a.{ending}"
+    write_table(counts_table([4, 2, 0], by_source=GROUPED), path)
+    assert main(["facts", "describe", str(path), "--by", "cooccurrence_documents@books", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["zeros"] == 2
+    both = ["--by", "cooccurrence_documents@books", "--second-by", "cooccurrence_documents@wiki"]
+    assert main(["facts", "compare", str(path), str(path), *both, "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["second_zeros"] == 0
+    assert main(["facts", "plot", str(path), *both[:2], "--out", str(tmp_path / "a.svg")]) == 0
+    assert ">books" in (tmp_path / "a.svg").read_text(encoding="utf-8")
+    assert main(["facts", "stratify", str(path), *both[:2], "--out", str(tmp_path / "s.csv")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("by", "message"),
+    [
+        ("cooccurrence_documents@wikj", "no group 'wikj' in by_source; did you mean 'wiki'"),
+        ("cooccurrence_docs@wiki", "no count 'cooccurrence_docs' of groups; did you mean 'cooccurrence_documents'"),
+    ],
+)
+def test_an_unknown_group_or_count_names_the_nearest_one(by: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        describe(counts_table([4, 2, 0], by_source=GROUPED), by)
+    with pytest.raises(InputError, match="no counts by group"):
+        describe(counts_table([4]), by)
+
+
+def test_the_counts_at_a_step_are_those_of_the_last_step_before_it() -> None:
+    steps = [
+        [{"step:10": "10", "cooccurrence_documents": 1}, {"step:10": "30", "cooccurrence_documents": 4}],
+        [{"step:10": "20", "cooccurrence_documents": 2}],
+        [],
+    ]
+    table = counts_table([4, 2, 0], **{"by_step:10": steps})
+    expected = {0: [0, 0, 0], 10: [1, 0, 0], 20: [1, 2, 0], 30: [4, 2, 0], 100: [4, 2, 0]}
+    assert {step: counts_of(table, f"cooccurrence_documents@{step}").tolist() for step in expected} == expected
+    with pytest.raises(InputError, match="after every 10 steps, not after 15"):
+        counts_of(table, "cooccurrence_documents@15")
+    with pytest.raises(InputError, match="multiple of 10"):
+        counts_of(table, "cooccurrence_documents@last")
+
+
+@pytest.mark.parametrize("convert", [pa.Table.to_pandas, polars.from_arrow, pa.Table.to_pylist])
+def test_tables_of_other_libraries_are_accepted_everywhere(tmp_path: Path, convert: Callable[[pa.Table], Any]) -> None:
+    table = counts_table([0, 1, 5], subject_documents=[1, 1, 50], object_documents=[0, 0, 0])
+    strata = stratify(convert(table), bins="log10")
+    assert strata["stratum"].to_pylist() == [0, 1, 1]
+    assert describe(convert(strata)) == describe(strata)
+    assert compare(convert(table), convert(table), second_by="subject_documents").facts == 3
+    plot_counts(convert(strata), str(tmp_path / "a.svg"))
+    assert (tmp_path / "a.svg").read_bytes() == drawn(strata, tmp_path / "b.svg").encode()
+
+
+def test_an_alias_that_is_a_common_word_is_named() -> None:
+    table = counts_table([1, 1], subject_documents=[900, 0], object_documents=[0, 0])
+    table = table.append_column("subject_aliases", pa.array([["the", "x"], None], pa.list_(pa.string())))
+    (found,) = describe(table, documents=1000).ambiguous
+    assert found.reason == "with its aliases in 90.0 % of all documents; it may also be a common word"
+    (found,) = describe(table, documents=1000, documents_with={"the": 880, "x": 1}.__getitem__).ambiguous
+    assert "in 90.0 % of all documents, the alias 'the' in 88.0 %;" in found.reason
+
+
+def test_descriptions_and_comparisons_display_themselves_in_notebooks() -> None:
+    table = stratify(counts_table([0, 1, 5]), bins="log10")
+    shown = describe(table)._repr_html_()
+    assert "10 % quantile" in shown
+    assert "1–9" in shown
+    shown = compare(table, counts_table([0, 9, 5]))._repr_html_()
+    assert "largest differences" in shown
+    assert "<td>s1</td>" in shown
+
+
+def test_one_common_name_in_two_spellings_is_listed_once() -> None:
+    table = counts_table([1, 1], subject_documents=[900, 900], object_documents=[0, 0])
+    (found,) = describe(table.set_column(0, "subject", [["It", "it"]]), documents=1000).ambiguous
+    assert (found.name, found.facts) == ("It", 2)
+
+
+def test_shares_are_of_the_index_in_which_the_facts_were_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus, counts = tmp_path / "c.jsonl", tmp_path / "counts.parquet"
+    corpus.write_text('{"text": "Paris is in France."}\n{"text": "the end"}\n', encoding="utf-8")
+    build_index([corpus], tmp_path / "one", jobs=1)
+    corpus.write_text('{"text": "other"}\n', encoding="utf-8")
+    build_index([corpus], tmp_path / "two", jobs=1)
+    with CountIndex.open(tmp_path / "one") as index:
+        facts = [{"subject": "France", "object": "Paris", "subject_aliases": ["the"]}]
+        write_table(index.count_facts(facts), counts)
+    assert main(["facts", "describe", str(counts), "--index", str(tmp_path / "one")]) == 0
+    assert "the alias 'the' in 50.0 %" in capsys.readouterr().out
+    assert main(["facts", "describe", str(counts), "--index", str(tmp_path / "two")]) == 2
+    assert "were not counted in the index two as it is now, but in one" in capsys.readouterr().err

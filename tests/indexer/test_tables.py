@@ -321,7 +321,7 @@ def test_commas_that_match_nothing_get_a_hint(index: CountIndex) -> None:
     facts = [{"subject": "France", "object": "nowhere", "object_aliases": ["X, Y"]}]
     hint = unmatched_commas(index.count_facts(facts))
     assert hint is not None
-    assert hint.startswith("1 names or aliases contain a comma")
+    assert hint.startswith("1 name or alias with a comma")
     assert "'X, Y'" in hint
     facts = [{"subject": "France", "subject_aliases": ["Gaul, Roman"], "object": "Paris"}]
     counts = index.count_facts(facts)
@@ -433,7 +433,7 @@ def test_command_renames_counts_and_hints(corpus: Path, tmp_path: Path, capsys: 
     assert "--columns my_index=index" in capsys.readouterr().err
     assert not (tmp_path / "c.jsonl").exists()
     assert main([*command, "--columns", "subject=head,object=tail", "--columns", "my_index=index"]) == 0
-    assert "contain a comma or semicolon and match nothing" in capsys.readouterr().err
+    assert "with a comma or semicolon match" in capsys.readouterr().err
     row = json.loads((tmp_path / "c.jsonl").read_text())
     assert (row["subject"], row["object"], row["my_index"], row["index"]) == ("France", "no, where", "17", "scan")
 
@@ -601,10 +601,10 @@ def test_lists_of_nulls_tuples_and_sets_in_cells(cell: str, items: list[str]) ->
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("subject,object,answer\na,b,NA\n", "1 cells of 'answer' are the word 'NA'"),
-        ("subject,object,object_aliases\na,b,x|nan\n", "1 texts of 'object_aliases' are the word 'nan'"),
-        ("subject,object,object_aliases\na,b,NULL\n", "1 texts of 'object_aliases' are the word 'NULL'"),
-        ('subject,object\na, "b"\n', "1 cells of 'object' have spaces around the text"),
+        ("subject,object,answer\na,b,NA\n", "1 cell of 'answer' is the word 'NA'"),
+        ("subject,object,object_aliases\na,b,x|nan\n", "1 text of 'object_aliases' is the word 'nan'"),
+        ("subject,object,object_aliases\na,b,NULL\n", "1 text of 'object_aliases' is the word 'NULL'"),
+        ('subject,object\na, "b"\n', "1 cell of 'object' has spaces around the text"),
         ("subject,object,answer\na,b,\n", None),
     ],
 )

@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     from factcensus.indexer.errors import FactcensusError, IndexerError, InputError
     from factcensus.indexer.index import CountIndex
     from factcensus.indexer.records import Entity
+    from factcensus.indexer.tables.comparison import compare
     from factcensus.indexer.tables.counts import count_facts
+    from factcensus.indexer.tables.description import describe
     from factcensus.indexer.tables.facts import facts_from_rows, read_facts
     from factcensus.indexer.tables.files import write_table
+    from factcensus.indexer.tables.plots import plot_comparison, plot_counts
     from factcensus.indexer.tables.strata import stratify
 
 _MODULE_OF = {
@@ -41,9 +44,13 @@ _MODULE_OF = {
     "add_to_index": "building.build",
     "build_index": "building.build",
     "compact_index": "building.compaction",
+    "compare": "tables.comparison",
     "count_facts": "tables.counts",
     "delete_documents": "changing.deletion",
+    "describe": "tables.description",
     "facts_from_rows": "tables.facts",
+    "plot_comparison": "tables.plots",
+    "plot_counts": "tables.plots",
     "read_facts": "tables.facts",
     "Scope": "counting.scope",
     "scan_facts": "counting.scan",
@@ -64,9 +71,13 @@ __all__ = [
     "add_to_index",
     "build_index",
     "compact_index",
+    "compare",
     "count_facts",
     "delete_documents",
+    "describe",
     "facts_from_rows",
+    "plot_comparison",
+    "plot_counts",
     "read_facts",
     "scan_facts",
     "slice_index",

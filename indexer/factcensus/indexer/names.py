@@ -15,6 +15,8 @@ _MOST_LISTED, _MOST_CHARACTERS = 40, 80
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name most similar to ``name``, ignoring case and the difference between ``-`` and ``_``.
 
+    For the last part of a nested name (``title``), it is the only nested name that ends with it (``metadata.title``).
+
     Returns:
         None if no known name is similar.
     """
@@ -23,6 +25,9 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     spelled: dict[str, str] = {}
     for each in known:
         spelled.setdefault(_plain(each), each)
+    nested = [each for plain, each in spelled.items() if plain.endswith(f".{_plain(name)}")]
+    if len(nested) == 1:
+        return nested[0]
     near = get_close_matches(_plain(name), spelled, n=1, cutoff=_LIKENESS)
     return spelled[near[0]] if near else None
 

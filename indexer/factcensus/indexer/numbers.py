@@ -71,6 +71,11 @@ def parse_size(text: str) -> int:
     return int(size)
 
 
+def counted(number: int, one: str, several: str | None = None) -> str:
+    """Return a number with its noun: ``1 fact``, ``1,000 facts``; give the plural if it is not ``one`` and s."""
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
 def size_text(size_bytes: float) -> str:
     """Format a size in decimal units, such as 1.5 GB."""
     for unit in ("B", "kB", "MB", "GB", "TB"):

@@ -13,6 +13,7 @@ from factcensus.api.pages.axes import Axis, fitting, linear, logarithmic, short
 from factcensus.api.pages.figures import MARGIN, Box, Figure, Key, Label, Line, across, y_axis
 from factcensus.api.serving.fact_tables import Stratum
 from factcensus.api.serving.histogram import Bin, Histogram, shade_of
+from factcensus.indexer.numbers import counted
 
 #: Pixels of a vertical plot, and above it for numbers and the marked fact.
 HEIGHT, ABOVE = 150, 34
@@ -198,7 +199,7 @@ def _range_of(each: Bin) -> str:
 
 
 def _facts(number: int) -> str:
-    return f"{number:,} fact{'' if number == 1 else 's'}"
+    return counted(number, "fact")
 
 
 def _shortened(name: str) -> str:

@@ -14,7 +14,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, select_autoescape
 from markupsafe import Markup, escape
 
 from factcensus.api.http.problems import KINDS, Problem, kind_of
-from factcensus.api.serving.sampled import title_of
+from factcensus.indexer.answers.documents import title_of
 from factcensus.indexer.errors import FactcensusError
 
 _CODE = re.compile(r"`+([^`]+)`+")

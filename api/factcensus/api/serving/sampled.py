@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from factcensus.indexer import CountIndex
+from factcensus.indexer.answers.documents import title_of
 from factcensus.indexer.arrays import Numbers
 from factcensus.indexer.counting.passages import parsed
 from factcensus.indexer.storage.shard import Shard
@@ -21,14 +22,6 @@ FAR_SHARDS, FAR_ROWS = 3, 8192
 _CAPITALS = re.compile(r"(?<=[a-z,] )[A-Z][\w’'-]{2,}(?: [A-Z][\w’'-]{2,}){0,2}")
 #: Maximum number of words of a title that is a name, and minimum number of letters of a word that is one.
 _LONGEST, _LONG_WORD = 4, 5
-
-
-def title_of(metadata: object) -> str | None:
-    """Return the title in the metadata of a document, also in nested metadata as in Dolma (``metadata.title``)."""
-    if not isinstance(metadata, dict):
-        return None
-    title = metadata.get("title")
-    return title.strip() or None if isinstance(title, str) else title_of(metadata.get("metadata"))
 
 
 @dataclass(frozen=True, slots=True)

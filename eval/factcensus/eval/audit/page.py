@@ -30,6 +30,7 @@ from factcensus.eval.report.formatting import NONE, percent, ratio
 from factcensus.eval.report.page import render_template
 from factcensus.eval.report.section import Section, Table
 from factcensus.eval.statistics.intervals import estimate_json
+from factcensus.indexer.numbers import counted
 from factcensus.indexer.system.files import write_atomically
 
 #: Made-up people whose answers the page shows; the tables have all of them.
@@ -99,9 +100,7 @@ def sentence_of(person: PersonVerdict) -> str:
         f"knows {counts[KNOWN]}" if counts[KNOWN] else "",
         f"shows traces of {counts[TRACES]}" if counts[TRACES] else "",
         f"recovers {counts[RECOVERABLE]} after brief training" if counts[RECOVERABLE] else "",
-        f"gives {counts[GUESS]} answer{'' if counts[GUESS] == 1 else 's'} that guessing can explain"
-        if counts[GUESS]
-        else "",
+        f"gives {counted(counts[GUESS], 'answer')} that guessing can explain" if counts[GUESS] else "",
     ]
     found = ", ".join(part for part in parts if part) or "shows no sign of knowing any"
     together = (
@@ -112,7 +111,7 @@ def sentence_of(person: PersonVerdict) -> str:
         f"saw (p = {person.p:.2g})."
     )
     caution = "" if any(parts[:3]) or person.p <= ALPHA else " This is not proof that it knows nothing."
-    facts = f"{person.facts:,} fact{'' if person.facts == 1 else 's'}"
+    facts = counted(person.facts, "fact")
     return f"The model was asked about {facts} on {person.subject}. It {found}. {together}{caution}"
 
 

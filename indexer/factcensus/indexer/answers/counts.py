@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from factcensus.indexer.answers.record import Answer, html_table
+
+#: Begins the name of groups of training steps, such as ``step:1000``, whose counts add up from group to group.
+STEPS = "step:"
+
+Counts = TypeVar("Counts")
+
+
+def by_documents(
+    groups: Mapping[str, Counts] | None, by: str | None, documents: Callable[[Counts], int]
+) -> list[tuple[str, Counts]]:
+    """Return (value, counts) of each group, most documents first; training steps stay in their order."""
+    if groups is None or by is None:
+        return []
+    if by.startswith(STEPS):
+        return list(groups.items())
+    return sorted(groups.items(), key=lambda group: (-documents(group[1]), group[0]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +62,14 @@ class CountAnswer(Answer):
     verbatim: bool | None = field(default=None, kw_only=True, repr=False)
     """Only with verbatim: true, because the text was counted exactly as it is written."""
 
+    def shown_groups(self) -> list[tuple[str, TextCounts]]:
+        """Return (value, counts) of the groups with the text, most documents first; steps stay in their order."""
+        groups = by_documents(self.groups, self.by, lambda counts: counts.documents)
+        return [(value, counts) for value, counts in groups if counts.occurrences]
+
     def _repr_html_(self) -> str:
         rows = [("all", self.occurrences, self.documents)]
-        rows += [(value, counts.occurrences, counts.documents) for value, counts in (self.groups or {}).items()]
+        rows += [(value, counts.occurrences, counts.documents) for value, counts in self.shown_groups()]
         return html_table(f"{self.text!r} in {self.index}", [self.by or "", "occurrences", "documents"], rows)
 
 
@@ -139,11 +162,19 @@ class CooccurrenceAnswer(Answer):
     )
     """Only with by="source": the counts of each source. For another column, the name is by_ and the column."""
 
+    def shown_groups(self) -> list[tuple[str, GroupCounts]]:
+        """Return (value, counts) of the groups with either entity, most documents with both first.
+
+        Training steps stay in their order.
+        """
+        groups = by_documents(self.groups, self.by, lambda counts: counts.cooccurrence.documents)
+        return [(value, counts) for value, counts in groups if counts.subject.documents or counts.object.documents]
+
     def _repr_html_(self) -> str:
         where = "in one document" if self.window is None else f"at most {self.window} tokens apart"
         together = f"{self.subject.name} and {self.object.name}"
         header = [self.by or "", "mentions of subject", "documents", "mentions of object", "documents", "both", "pairs"]
-        counted: list[tuple[str, CooccurrenceAnswer | GroupCounts]] = [("all", self), *(self.groups or {}).items()]
+        counted: list[tuple[str, CooccurrenceAnswer | GroupCounts]] = [("all", self), *self.shown_groups()]
         rows = [
             (
                 value,

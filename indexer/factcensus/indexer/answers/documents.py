@@ -20,6 +20,14 @@ class Span(Answer):
 Passage = list[Span]
 
 
+def title_of(metadata: object, name: str = "title") -> str | None:
+    """Return the title, or another text, in metadata; also if it is nested as in Dolma (``metadata.title``)."""
+    if not isinstance(metadata, dict):
+        return None
+    text = metadata.get(name)
+    return text.strip() or None if isinstance(text, str) else title_of(metadata.get("metadata"), name)
+
+
 @dataclass(frozen=True, slots=True)
 class FoundDocument(Answer):
     """One document that matches the query."""
@@ -38,6 +46,11 @@ class FoundDocument(Answer):
     original: bool
     """Whether the passages show the original text; otherwise its normalised words, because the index keeps no text."""
     passages: list[Passage] = field(repr=False)
+
+    @property
+    def title(self) -> str | None:
+        """The title in the metadata, also in nested metadata as in Dolma; None without one."""
+        return title_of(self.metadata)
 
 
 #: In the OpenAPI document: the service turns the start of the next page into an opaque cursor.
@@ -74,11 +87,11 @@ class DocumentsAnswer(Answer):
 
     def _repr_html_(self) -> str:
         rows = [
-            (each.document, each.id, each.source, each.tokens, " … ".join(map(_text, each.passages)))
+            (each.document, each.id, each.source, each.title, each.tokens, " … ".join(map(_text, each.passages)))
             for each in self.documents
         ]
         caption = f"{len(rows):,} of {self.total:,} documents in {self.index}"
-        return html_table(caption, ["document", "id", "source", "tokens", "passages"], rows)
+        return html_table(caption, ["document", "id", "source", "title", "tokens", "passages"], rows)
 
 
 def _text(passage: Passage) -> str:

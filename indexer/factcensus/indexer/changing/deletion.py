@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import orjson
 
+from factcensus.indexer.answers.documents import title_of
 from factcensus.indexer.changing.sought import SoughtText
 from factcensus.indexer.counting.deadline import Deadline
+from factcensus.indexer.counting.passages import parsed
 from factcensus.indexer.counting.string_search import check_text, search_shards
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.kernels.ngrams import EVERYTHING
@@ -243,7 +244,7 @@ def _named(index: CountIndex, chosen: Chosen) -> list[Named]:
         documents = chosen.get(shard.number, np.zeros(0, np.uint32))[: MOST_NAMED - len(named)].tolist()
         if documents:
             for document, row in zip(documents, shard.rows(documents), strict=True):
-                named.append(Named(row["id"], _title(row["metadata"]) or _beginning(index, shard, document)))
+                named.append(Named(row["id"], title_of(parsed(row["metadata"])) or _beginning(index, shard, document)))
     return named
 
 
@@ -255,12 +256,3 @@ def _beginning(index: CountIndex, shard: Shard, document: int) -> str:
     begin, end = shard.document_span(document)
     ids = shard.tokens(begin, min(end, begin + _TITLE_TOKENS)).tolist()
     return index.text(ids) + (" …" if end - begin > _TITLE_TOKENS else "")
-
-
-def _title(metadata: str | None) -> str | None:
-    try:
-        fields: Any = orjson.loads(metadata or "{}")
-    except orjson.JSONDecodeError:
-        return None
-    title = fields.get("title") if isinstance(fields, dict) else None
-    return title if isinstance(title, str) and title.strip() else None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from factcensus.indexer.answers.counts import by_documents
 from factcensus.indexer.cli.chosen_index import IndexChoice, index_argument, usage_of
 from factcensus.indexer.cli.command import argument, command, option
 from factcensus.indexer.cli.options import (
@@ -17,7 +17,7 @@ from factcensus.indexer.cli.options import (
 from factcensus.indexer.system.console import print_json, print_table
 
 if TYPE_CHECKING:
-    from factcensus.indexer.answers import CooccurrenceAnswer, GroupCounts, TextCounts
+    from factcensus.indexer.answers import CooccurrenceAnswer, GroupCounts
     from factcensus.indexer.system.text_tables import Cell
 
 
@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 def count(index: IndexChoice, text: str, verbatim: bool, top: int | None, scope: ScopeChoice, as_json: bool) -> None:
     """Count a text: its occurrences, and the documents that contain it.
 
-    With --by, values are sorted by documents, and those without any are left out of the table.
+    With --by, values are sorted by documents, and those without any are left out of the table. Training steps stay in
+    their order.
     """
     with index.open() as opened, scope.timed() as deadline:
         answer = scope.ordered(opened).count(
@@ -49,21 +50,16 @@ def count(index: IndexChoice, text: str, verbatim: bool, top: int | None, scope:
         )
         used = usage_of(opened)
     if top is not None:
-        answer = replace(answer, groups=dict(_by_documents(answer.groups or {})[:top]))
+        groups = by_documents(answer.groups, answer.by, lambda counts: counts.documents)
+        answer = replace(answer, groups=dict(groups[:top]))
     if as_json:
         print_json(answer.as_json() | used)
         return
     counted = f"{answer.text!r} as written" if verbatim else repr(" ".join(answer.tokens))
     print(f"{counted} in {answer.index} ({answer.analyzer}, exact)")
     rows: list[list[Cell]] = [["all", answer.occurrences, answer.documents]]
-    groups = _by_documents(answer.groups or {})
-    rows += [[name, counts.occurrences, counts.documents] for name, counts in groups if counts.occurrences]
+    rows += [[name, counts.occurrences, counts.documents] for name, counts in answer.shown_groups()]
     print_table(rows, [scope.by or "source", "occurrences", "documents"])
-
-
-def _by_documents(groups: Mapping[str, TextCounts]) -> list[tuple[str, TextCounts]]:
-    """Return (value, counts), most documents first."""
-    return sorted(groups.items(), key=lambda group: (-group[1].documents, group[0]))
 
 
 @command(
@@ -94,7 +90,11 @@ def cooc(
     scope: ScopeChoice,
     as_json: bool,
 ) -> None:
-    """Count the documents in which two entities occur together."""
+    """Count the documents in which two entities occur together.
+
+    With --by, values are sorted by the documents with both, and those without either entity are left out of the table.
+    Training steps stay in their order.
+    """
     from factcensus.indexer.records import Entity
 
     both = Entity(subject, subject_aliases), Entity(object_name, object_aliases)
@@ -109,7 +109,7 @@ def cooc(
     names = [entity.name for entity in both]
     where = "in one document" if window is None else f"at most {window} tokens apart"
     print(f"{' and '.join(names)} {where}, in {answer.index} ({answer.analyzer}, exact)")
-    counted: list[tuple[str, CooccurrenceAnswer | GroupCounts]] = [("all", answer), *(answer.groups or {}).items()]
+    counted: list[tuple[str, CooccurrenceAnswer | GroupCounts]] = [("all", answer), *answer.shown_groups()]
     rows: list[list[Cell]] = [
         [
             name,

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from factcensus.indexer.cli.chosen_index import IndexChoice, analyzer_option, index_options
 from factcensus.indexer.cli.command import argument, command, option
-from factcensus.indexer.cli.options import OUTPUT_FILE, PATH, Choice, Whole, columns_option, notice
+from factcensus.indexer.cli.options import OUTPUT_FILE, PATH, PLACE, Choice, Whole, columns_option, notice
+from factcensus.indexer.errors import EmptyQueryError, InputError
+from factcensus.indexer.numbers import counted
 from factcensus.indexer.system.console import print_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from factcensus.indexer.index import CountIndex
+    from factcensus.indexer.system.places import Place
     from factcensus.indexer.system.text_tables import Cell
     from factcensus.indexer.tables.comparison import Comparison
 
 #: Number of ambiguous names listed by default (--top).
 MOST_AMBIGUOUS = 20
 
-by_option = option("--by", default="cooccurrence_documents", metavar="COLUMN", help="the column of counts")
+by_option = option(
+    "--by",
+    default="cooccurrence_documents",
+    metavar="COLUMN",
+    help="the column of counts; for one group of a table counted with --by, COLUMN@GROUP, such as "
+    "cooccurrence_documents@wikipedia",
+)
 format_option = option(
     "--format",
     "style",
@@ -30,12 +42,16 @@ format_option = option(
 title_option = option("--title", metavar="TEXT", help="a title above the figure")
 
 
-@command("describe", example="factcensus facts describe strata.parquet --index indexes/wiki --format markdown")
+@command(
+    "describe",
+    needs=dict.fromkeys(("analyzer", "also", "requester_pays", "anonymous", "most_requests"), "index"),
+    example="factcensus facts describe strata.parquet --index indexes/wiki --format markdown",
+)
 @argument("counts", type=PATH, metavar="COUNTS", help="a table that 'facts count' or 'facts stratify' wrote")
 @by_option
 @option(
     "--index",
-    type=PATH,
+    type=PLACE,
     metavar="INDEX",
     help="the index that the facts were counted in; names in more than 1 % of its documents are listed as ambiguous",
 )
@@ -44,12 +60,23 @@ title_option = option("--title", metavar="TEXT", help="a title above the figure"
 )
 @columns_option
 @format_option
-def describe(counts: Path, by: str, index: Path | None, top: int | None, columns: dict[str, str], style: str) -> None:
+@analyzer_option
+@index_options
+def describe(
+    counts: Path, by: str, index: Place | None, top: int | None, columns: dict[str, str], style: str, **given: Any
+) -> None:
     """Summarise a counts table: quantiles, facts never seen, strata, and ambiguous names."""
-    from factcensus.indexer.tables.description import describe
+    from factcensus.indexer.tables.description import check_counted_in, describe
 
     table = _read(counts, columns)
-    found = describe(table, by, None if index is None else _documents(index))
+    if index is None:
+        found = describe(table, by)
+    else:
+        with IndexChoice(index, **given).open() as opened:
+            info = opened.info()
+            check_counted_in(table, info.name, info.digest)
+            # In an index at a URL, each text would be another query.
+            found = describe(table, by, info.documents, None if opened.usage() else _documents_with(opened))
     if style == "json":
         print_json(replace(found, ambiguous=found.ambiguous[:top]).to_json())
         return
@@ -120,6 +147,8 @@ def compare(  # noqa: PLR0913 - options, which are given by name
 
     if figure is not None:
         check_figure(figure)
+    if first.resolve() == second.resolve() and second_by in (None, by):
+        raise InputError("A and B are the same table; give another column of it with --second-by, or another table")
     tables = _read(first, columns), _read(second, columns)
     compared = compare(*tables, by, second_by)
     names = _names((first, second), tables, compared)
@@ -127,6 +156,8 @@ def compare(  # noqa: PLR0913 - options, which are given by name
         print_json({"tables": list(names), **compared.to_json(top)})
     else:
         _print_comparison(compared, names, top, style)
+    if compared.repeated:
+        notice(f"{counted(compared.repeated, 'row')} left out: the fact is in an earlier row with the same count")
     if figure is not None:
         plot_comparison(compared, figure, names, title)
         notice(f"figure: {figure}")
@@ -153,10 +184,13 @@ def _print_comparison(compared: Comparison, names: tuple[str, str], top: int, st
         correlation = f"{compared.rank_correlation:.3f}"
         if compared.interval is not None:
             correlation += f" (95 % interval {compared.interval[0]:.3f} to {compared.interval[1]:.3f})"
-    summary: list[list[Cell]] = [
-        ["facts in both tables", f"{compared.facts:,}"],
-        [f"facts only in {names[0]}", f"{compared.only_first:,}"],
-        [f"facts only in {names[1]}", f"{compared.only_second:,}"],
+    summary: list[list[Cell]] = [["facts in both tables", f"{compared.facts:,}"]]
+    if names != compared.by:  # otherwise the two are columns of one table
+        summary += [
+            [f"facts only in {names[0]}", f"{compared.only_first:,}"],
+            [f"facts only in {names[1]}", f"{compared.only_second:,}"],
+        ]
+    summary += [
         ["equal counts", f"{compared.equal:,}"],
         [f"0 only in {names[0]}", f"{compared.first_zeros:,}"],
         [f"0 only in {names[1]}", f"{compared.second_zeros:,}"],
@@ -189,9 +223,13 @@ def _read(path: Path, columns: dict[str, str]) -> pa.Table:
     return table
 
 
-def _documents(path: Path) -> int:
-    """Return the number of documents of an index."""
-    from factcensus.indexer.index import CountIndex
+def _documents_with(index: CountIndex) -> Callable[[str], int]:
+    """Return a function that returns the number of documents with a text, 0 for a text without tokens."""
 
-    with CountIndex.open(path) as index:
-        return index.info().documents
+    def documents(text: str) -> int:
+        try:
+            return index.count(text).documents
+        except EmptyQueryError:
+            return 0
+
+    return documents

@@ -17,6 +17,7 @@ from factcensus.indexer.cli.options import (
     strings_options,
 )
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.numbers import counted
 from factcensus.indexer.system.console import print_json, print_table
 
 if TYPE_CHECKING:
@@ -105,8 +106,10 @@ def documents(  # noqa: PLR0913 - one for each option
     if as_json:
         print_json(page.as_json() | used)
         return
-    shown = f"{start + 1:,} to {start + len(page.documents):,} of " if page.documents else ""
-    print(f"documents {shown}{page.total:,} in {page.index} ({page.analyzer}{_remarks(page, bound)})")
+    shown = f"documents {start + 1:,} to {start + len(page.documents):,} of {page.total:,}"
+    if not page.documents:
+        shown = f"no documents from {start + 1:,} on, of {page.total:,}" if page.total else "no documents"
+    print(f"{shown} in {page.index} ({page.analyzer}{_remarks(page, bound)})")
     for document in page.documents:
         print()
         _print_document(document)
@@ -160,12 +163,13 @@ def trace(
         print_json(answer.as_json() | used)
         return
     print(
-        f"{answer.covered:,} of {len(answer.tokens):,} tokens are in {answer.total:,} spans that occur in "
-        f"{answer.index} ({answer.analyzer}, exact)"
+        f"{answer.covered:,} of {counted(len(answer.tokens), 'token')} in {counted(answer.total, 'span')} that "
+        f"{'occurs' if answer.total == 1 else 'occur'} in {answer.index} ({answer.analyzer}, exact)"
     )
     for span in answer.spans:
         print(f"\n{span.text}")
-        print(f"  {span.end - span.start:,} tokens, {span.occurrences:,} times in {span.documents:,} documents")
+        lengths = counted(span.end - span.start, "token"), counted(span.occurrences, "time")
+        print(f"  {', '.join(lengths)} in {counted(span.documents, 'document')}")
         for document in span.found:
             _print_document(document, "  ")
     if answer.total > len(answer.spans):
@@ -194,8 +198,10 @@ def _read(file: Path | None) -> str:
 
 
 def _print_document(document: FoundDocument, indent: str = "") -> None:
-    title = document.metadata.get("title") or document.metadata.get("url")
-    name = [f"document {document.document:,}", document.id, document.source, title, f"{document.tokens:,} tokens"]
+    from factcensus.indexer.answers.documents import title_of
+
+    title = document.title or title_of(document.metadata, "url")
+    name = [f"document {document.document:,}", document.id, document.source, title, counted(document.tokens, "token")]
     print(indent + "  ".join(str(part) for part in name if part not in (None, "")))
     for passage in document.passages:
         print(f"{indent}  … {_marked(passage)} …")

@@ -23,6 +23,7 @@ from factcensus.indexer.cli.options import (
 )
 from factcensus.indexer.cli.work import WorkChoice, work_options
 from factcensus.indexer.errors import EmptyQueryError, InputError
+from factcensus.indexer.numbers import counted
 from factcensus.indexer.system.console import print_table
 from factcensus.indexer.system.places import is_url
 from factcensus.indexer.system.progress import ConsoleProgress
@@ -144,7 +145,7 @@ def count(
         notice(hint)
     together = counts["cooccurrence_documents"].to_pylist()
     print(
-        f"{out}: {len(together):,} facts counted, {sum(value > 0 for value in together):,} of them with "
+        f"{out}: {counted(len(together), 'fact')} counted, {sum(value > 0 for value in together):,} of them with "
         "subject and object in one document"
     )
 
@@ -317,7 +318,10 @@ def _remote_counter(url: str) -> Callable[..., Any]:
 )
 @argument("counts", type=PLACE, metavar="COUNTS", help="a table that 'factcensus facts count' wrote")
 @option(
-    "--by", default="cooccurrence_documents", metavar="COLUMN", help="column of counts by which facts are stratified"
+    "--by",
+    default="cooccurrence_documents",
+    metavar="COLUMN",
+    help="column of counts by which facts are stratified, or COLUMN@GROUP for one group of a table counted with --by",
 )
 @option("--bins", default="quantile:3", metavar="BINS", help="quantile:K, log10 or edges:A,B,…")
 @columns_option
@@ -334,7 +338,10 @@ def stratify(counts: Place, by: str, bins: str, columns: dict[str, str], out: Pl
     kind, _, wanted = bins.partition(":")
     made = len(strata["stratum"].unique())
     if kind == "quantile" and made < int(wanted):
-        notice(f"{made} strata instead of {int(wanted)}: equal counts stay in one stratum, and too many facts are tied")
+        notice(
+            f"{counted(made, 'stratum', 'strata')} instead of {int(wanted)}: equal counts stay in one stratum, and too "
+            "many facts are tied"
+        )
     sizes = strata.group_by(["stratum", "stratum_label"]).aggregate([([], "count_all")]).sort_by("stratum").to_pylist()
     print_table(
         [[row["stratum"], row["stratum_label"], row["count_all"]] for row in sizes],

@@ -27,7 +27,7 @@ from factcensus.indexer.cli.options import (
 )
 from factcensus.indexer.cli.work import HEADING, WorkChoice, work_options
 from factcensus.indexer.errors import InputError
-from factcensus.indexer.numbers import size_text
+from factcensus.indexer.numbers import counted, size_text
 from factcensus.indexer.paths import not_found
 from factcensus.indexer.system.console import print_json, print_table
 from factcensus.indexer.system.progress import ConsoleProgress
@@ -347,7 +347,7 @@ def _print_deletion(index: Path, done: Deletion) -> None:
 
 
 def _documents(number: int) -> str:
-    return f"{number:,} document" + ("s" if number != 1 else "")
+    return counted(number, "document")
 
 
 def _read_ids(file: Path) -> list[str]:
@@ -390,6 +390,7 @@ def convert(index: Path, layout: Layout, out: Path, **options: Any) -> None:
     with ConsoleProgress() as progress:
         manifest = convert_index(index, layout, out, progress=progress, **options)
     _print_built(out, manifest)
+    _report_left_out(index, options["keep_text"])
 
 
 @command("slice", example="factcensus index slice indexes/wiki --shards 0-3 --out slices/wiki-a")
@@ -405,6 +406,15 @@ def slice_command(index: Path, shards: tuple[int, int], out: Path, keep_text: bo
     from factcensus.indexer.changing.slices import slice_index
 
     _print_built(out, slice_index(index, shards, out, keep_text=keep_text))
+    _report_left_out(index, keep_text)
+
+
+def _report_left_out(index: Path, keep_text: bool) -> None:
+    """Report kept texts that are not in the result."""
+    from factcensus.indexer.storage.manifest import Manifest
+
+    if not keep_text and Manifest.read(index).keeps_text:
+        notice("the original texts were left out; give --keep-text to keep them")
 
 
 @command("info", example="factcensus index info indexes/wiki --json")

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from factcensus.indexer.answers.counts import STEPS
 from factcensus.indexer.errors import InputError
 
 #: The step of a document that training never saw.
 UNSEEN = -1
-_PREFIX = "step:"
 NO_STEPS = "no document of the corpus is in the order table; compare their ids, or their paths and records"
 
 
@@ -27,9 +27,9 @@ def steps_of(by: str | None) -> int | None:
     Raises:
         InputError: N is not a positive integer.
     """
-    if by is None or not by.startswith(_PREFIX):
+    if by is None or not by.startswith(STEPS):
         return None
-    number = by.removeprefix(_PREFIX)
+    number = by.removeprefix(STEPS)
     if not re.fullmatch(r"[1-9][0-9]{0,8}", number):
         raise InputError(f"--by {by}: the number of steps must be a positive integer, such as step:1000")
     return int(number)

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 
 from factcensus.indexer.answers.indexes import IndexSlice
 from factcensus.indexer.errors import IndexFormatError, InputError, NoIndexError
-from factcensus.indexer.numbers import size_text
+from factcensus.indexer.numbers import counted, size_text
 from factcensus.indexer.storage.layout import explain_unreadable
 from factcensus.indexer.system.files import write_atomically
 
@@ -251,8 +251,8 @@ class Manifest:
         """Return the size of the index in words, such as ``6,721 documents, 14,743,820 tokens, 1 shard, 122.3 MB``."""
         skipped = f", {self.skipped_lines:,} bad lines skipped" if self.skipped_lines else ""
         size = size_text(sum(file.bytes for file in self.files.values()))
-        shards = f"{len(self.shards)} shard{'' if len(self.shards) == 1 else 's'}"
-        return f"{self.documents:,} documents, {self.tokens:,} tokens, {shards}, {size}{skipped}"
+        shards = counted(len(self.shards), "shard")
+        return f"{counted(self.documents, 'document')}, {counted(self.tokens, 'token')}, {shards}, {size}{skipped}"
 
     def render(self) -> bytes:
         """Return the bytes of ``manifest.json``."""

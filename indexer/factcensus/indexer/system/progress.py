@@ -135,4 +135,6 @@ def announce_compiling() -> None:
     global compiling_is_silent
     if not compiling_is_silent:
         compiling_is_silent = True
-        print("factcensus: compiling the counting code for this machine, only once", file=sys.stderr, flush=True)
+        print(
+            "factcensus: compiling counting code for this machine; later commands reuse it", file=sys.stderr, flush=True
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 #: A cell: text, or a number, which is right-aligned; None is an empty cell.
@@ -16,7 +17,14 @@ _LATEX = {
     "–": "--",
     "…": r"\dots{}",
     "≥": r"$\ge$",
+    "≤": r"$\le$",
+    # In the old font encoding, these three are other characters.
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
 }
+#: Markdown would read these as emphasis, code, HTML or a link; an underscore only at the edge of a word.
+_MARKDOWN = re.compile(r"[\\`*<\[|]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def format_table(rows: Sequence[Sequence[object]], header: Sequence[str], style: str = "text") -> str:
@@ -32,7 +40,7 @@ def format_table(rows: Sequence[Sequence[object]], header: Sequence[str], style:
     if style == "latex":
         return _latex(lines, numeric)
     if style == "markdown":
-        lines = [[" ".join(cell.split()).replace("|", "\\|") for cell in line] for line in lines]
+        lines = [[_MARKDOWN.sub(r"\\\g<0>", " ".join(cell.split())) for cell in line] for line in lines]
     widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(header))]
     padded = [
         [
@@ -56,12 +64,14 @@ def _text(cell: object) -> str:
 
 
 def _latex(lines: Sequence[Sequence[str]], numeric: Sequence[bool]) -> str:
-    head, *body = [
-        " & ".join("".join(_LATEX.get(character, character) for character in " ".join(cell.split())) for cell in line)
-        + r" \\"
-        for line in lines
-    ]
+    head, *body = [" & ".join(map(_latex_cell, line)) + r" \\" for line in lines]
     columns = "".join("r" if right else "l" for right in numeric)
     return "\n".join(
         [f"\\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
     )
+
+
+def _latex_cell(cell: str) -> str:
+    escaped = "".join(_LATEX.get(character, character) for character in " ".join(cell.split()))
+    # After the end of a row, LaTeX would take these for an option of the command \\\\.
+    return f"{{}}{escaped}" if escaped.startswith(("[", "*")) else escaped

@@ -147,7 +147,9 @@ def missing_column(name: str, names: Sequence[str]) -> str:
             "with orient='records'"
         )
     near = nearest(name, [each for each in names if each not in FACT_COLUMNS])
-    remedy = f"; if it is {near!r}, rename it with --columns {name}={near}" if near else ""
+    remedy = f"; if it is {near!r}, rename it with --columns {name}={near}"
+    if near is None:
+        remedy = f"; rename the column that holds it with --columns {name}=COLUMN"
     return f"the fact table has no column {name!r}{remedy}; columns: {', '.join(names)}"
 
 

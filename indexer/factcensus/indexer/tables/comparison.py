@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from factcensus.indexer.answers.record import html_table
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.tables.added import check_one_analyzer
 from factcensus.indexer.tables.columns import LIST_COLUMNS
+from factcensus.indexer.tables.facts import Facts, as_counts
 from factcensus.indexer.tables.strata import counts_of
 
 #: 97.5 % quantile of the normal distribution.
@@ -49,6 +51,7 @@ class Comparison:
         equal: Number of shared facts with equal counts.
         first_zeros: Number of shared facts that are 0 only in the first table.
         second_zeros: Number of shared facts that are 0 only in the second table.
+        repeated: Number of rows, in both tables, that repeat a fact of their table with the same count; left out.
         rank_correlation: Spearman's rank correlation, ties with average ranks; None if all counts of a table are equal.
         interval: Its 95 % confidence interval; None with fewer than 5 facts.
         counts: int64 (facts, 2), the counts of the shared facts, in the order of the first table.
@@ -62,10 +65,30 @@ class Comparison:
     equal: int
     first_zeros: int
     second_zeros: int
+    repeated: int
     rank_correlation: float | None
     interval: tuple[float, float] | None
     counts: npt.NDArray[np.int64]
     differences: tuple[Difference, ...]
+
+    def _repr_html_(self) -> str:
+        """Return the numbers and the largest differences as tables, for notebooks."""
+        interval = "" if self.interval is None else f" [{self.interval[0]:.3f}, {self.interval[1]:.3f}]"
+        correlation = "undefined" if self.rank_correlation is None else f"{self.rank_correlation:.3f}{interval}"
+        rows: list[tuple[object, object]] = [
+            ("facts in both tables", self.facts),
+            ("facts only in the first", self.only_first),
+            ("facts only in the second", self.only_second),
+            ("equal counts", self.equal),
+            ("0 only in the first", self.first_zeros),
+            ("0 only in the second", self.second_zeros),
+            ("Spearman's rank correlation", correlation),
+        ]
+        tables = [html_table(" and ".join(dict.fromkeys(self.by)), ["", "value"], rows)]
+        if self.differences:
+            found = [(each.subject, each.object, each.first, each.second) for each in self.differences]
+            tables.append(html_table("largest differences", ["subject", "object", "first", "second"], found))
+        return "".join(tables)
 
     def to_json(self, most: int | None = None) -> dict[str, Any]:
         """Return the comparison as JSON values, with at most ``most`` differences."""
@@ -77,6 +100,7 @@ class Comparison:
             "equal": self.equal,
             "first_zeros": self.first_zeros,
             "second_zeros": self.second_zeros,
+            "repeated": self.repeated,
             "rank_correlation": self.rank_correlation,
             "ci95": None if self.interval is None else list(self.interval),
             "differences": [
@@ -87,7 +111,7 @@ class Comparison:
 
 
 def compare(
-    first: pa.Table, second: pa.Table, by: str = "cooccurrence_documents", second_by: str | None = None
+    first: Facts, second: Facts, by: str = "cooccurrence_documents", second_by: str | None = None
 ) -> Comparison:
     """Compare the counts of the facts that two tables share.
 
@@ -95,22 +119,22 @@ def compare(
     these columns.
 
     Args:
-        first: A counts table.
+        first: A counts table: a path, records, or a pandas, polars or Arrow table.
         second: A counts table; it may be the same one, to compare two of its columns.
-        by: The column of counts in the first table.
+        by: The column of counts in the first table; or a column and a group, as ``cooccurrence_documents@wikipedia``.
         second_by: The column of counts in the second table; ``by`` if None.
 
     Raises:
-        InputError: A column does not exist or has a value that is not a count, a fact occurs twice in a table, the
-            tables share no fact, or their counts come from different versions of an analyzer.
+        InputError: A column does not exist or has a value that is not a count, a fact has two different counts in a
+            table, the tables share no fact, or their counts come from different versions of an analyzer.
     """
     second_by = second_by or by
+    first, second = as_counts(first), as_counts(second)
     _check_analyzers(first, second)
     columns = [name for name in _IDENTITY if name in first.column_names and name in second.column_names]
-    keys = _keys(first, columns, "first"), _keys(second, columns, "second")
     counts = counts_of(first, by), counts_of(second, second_by)
-    place = {key: row for row, key in enumerate(keys[1])}
-    shared = [(row, place[key]) for row, key in enumerate(keys[0]) if key in place]
+    places = _places(first, columns, counts[0], "first"), _places(second, columns, counts[1], "second")
+    shared = [(row, places[1][key]) for key, row in places[0].items() if key in places[1]]
     if not shared:
         raise InputError(f"the two tables share no fact; facts are the same if {', '.join(columns)} are equal")
     rows = np.array(shared)
@@ -125,11 +149,12 @@ def compare(
     return Comparison(
         (by, second_by),
         len(shared),
-        len(keys[0]) - len(shared),
-        len(keys[1]) - len(shared),
+        len(places[0]) - len(shared),
+        len(places[1]) - len(shared),
         len(shared) - len(differences),
         int(((both[:, 0] == 0) & (both[:, 1] > 0)).sum()),
         int(((both[:, 0] > 0) & (both[:, 1] == 0)).sum()),
+        first.num_rows + second.num_rows - len(places[0]) - len(places[1]),
         correlation,
         _interval(correlation, len(shared)),
         both,
@@ -154,20 +179,27 @@ def _check_analyzers(first: pa.Table, second: pa.Table) -> None:
             )
 
 
-def _keys(table: pa.Table, columns: list[str], which: str) -> list[tuple[Any, ...]]:
+def _places(
+    table: pa.Table, columns: list[str], counts: npt.NDArray[np.int64], which: str
+) -> dict[tuple[Any, ...], int]:
+    """Return the first row of each fact.
+
+    Raises:
+        InputError: A later row of the same fact has a different count.
+    """
     values = [
         [tuple(cell or ()) for cell in table[name].to_pylist()] if name in LIST_COLUMNS else table[name].to_pylist()
         for name in columns
     ]
-    keys = list(zip(*values, strict=True))
-    twice = [key for key, number in Counter(keys).items() if number > 1]
-    if twice:
-        named = dict(zip(columns, twice[0], strict=True))
-        raise InputError(
-            f"the {which} table has the fact {named['subject']!r}, {named['object']!r} twice, so it cannot be matched; "
-            "give the rows a different fact_id, or remove one"
-        )
-    return keys
+    places: dict[tuple[Any, ...], int] = {}
+    for row, key in enumerate(zip(*values, strict=True)):
+        if counts[row] != counts[places.setdefault(key, row)]:
+            named = dict(zip(columns, key, strict=True))
+            raise InputError(
+                f"the {which} table has the fact {named['subject']!r}, {named['object']!r} twice, with "
+                "different counts, so it cannot be matched; give the rows a different fact_id, or remove one"
+            )
+    return places
 
 
 def _ranks(values: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

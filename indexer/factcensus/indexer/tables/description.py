@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from factcensus.indexer.answers.record import html_table
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.tables.columns import STRATUM_COLUMNS
+from factcensus.indexer.tables.facts import Facts, as_counts
 from factcensus.indexer.tables.strata import counts_of
 
 #: Quantiles that a description lists.
@@ -66,6 +68,20 @@ class Description:
     strata: tuple[StratumSize, ...]
     ambiguous: tuple[AmbiguousName, ...]
 
+    def _repr_html_(self) -> str:
+        """Return the tables that the command prints, for notebooks."""
+        names = {0.0: "least", 0.5: "median", 1.0: "most"}
+        rows: list[tuple[object, object]] = [("facts", self.facts), ("facts with 0", self.zeros)]
+        rows += [(names.get(share, f"{100 * share:.0f} % quantile"), value) for share, value in self.quantiles.items()]
+        tables = [html_table(self.by, ["", "value"], rows)]
+        if self.strata:
+            strata = [(each.stratum, each.label, each.facts) for each in self.strata]
+            tables.append(html_table("strata", ["stratum", self.by, "facts"], strata))
+        if self.ambiguous:
+            names_found = [(each.name, each.role, each.facts, each.reason) for each in self.ambiguous]
+            tables.append(html_table("ambiguous names", ["name", "role", "facts", "reason"], names_found))
+        return "".join(tables)
+
     def to_json(self) -> dict[str, Any]:
         """Return the description as JSON values."""
         return {
@@ -81,18 +97,26 @@ class Description:
         }
 
 
-def describe(table: pa.Table, by: str = "cooccurrence_documents", documents: int | None = None) -> Description:
+def describe(
+    table: Facts,
+    by: str = "cooccurrence_documents",
+    documents: int | None = None,
+    documents_with: Callable[[str], int] | None = None,
+) -> Description:
     """Summarise a counts or strata table.
 
     Args:
-        table: A table that :func:`count_facts` or :func:`stratify` returned.
-        by: The column of counts to summarise.
+        table: A counts or strata table: a path, records, or a pandas, polars or Arrow table.
+        by: The column of counts to summarise; or a column and a group, as ``cooccurrence_documents@wikipedia``.
         documents: Number of documents in the index. With it, names in more than 1 % of the documents are listed as
             ambiguous.
+        documents_with: A function that returns the number of documents with a text. With it, the alias that is
+            responsible is named.
 
     Raises:
         InputError: The column does not exist or has a value that is not a count, or the table has no rows.
     """
+    table = as_counts(table)
     counts = counts_of(table, by)
     return Description(
         by,
@@ -100,7 +124,7 @@ def describe(table: pa.Table, by: str = "cooccurrence_documents", documents: int
         int((counts == 0).sum()),
         {share: int(np.quantile(counts, share, method="lower")) for share in QUANTILES},
         tuple(_strata(table)),
-        (*_shared_names(table), *(() if documents is None else _common_names(table, documents))),
+        (*_shared_names(table), *(() if documents is None else _common_names(table, documents, documents_with))),
     )
 
 
@@ -134,25 +158,53 @@ def _shared_names(table: pa.Table) -> Iterable[AmbiguousName]:
                 )
 
 
-def _common_names(table: pa.Table, documents: int) -> Iterable[AmbiguousName]:
-    """Find names that occur in a large share of all documents."""
+def _common_names(
+    table: pa.Table, documents: int, documents_with: Callable[[str], int] | None
+) -> Iterable[AmbiguousName]:
+    """Find names that occur in a large share of all documents, alone or with their aliases."""
     for role in ("subject", "object"):
-        counts = counts_of(table, f"{role}_documents")
+        counts = counts_of(table, f"{role}_documents").tolist()
+        column = f"{role}_aliases"
+        aliases = table[column].to_pylist() if column in table.column_names else [None] * table.num_rows
         facts: dict[str, int] = defaultdict(int)
-        most: dict[str, int] = {}
-        for name, count in zip(table[role].to_pylist(), counts.tolist(), strict=True):
-            facts[name] += 1
-            most[name] = max(count, most.get(name, 0))
-        for name, count in sorted(most.items(), key=lambda item: -item[1]):
-            if (reason := common_share(count, documents)) is not None:
-                yield AmbiguousName(name, role, facts[name], reason)
+        most: dict[str, tuple[int, str, list[str]]] = {}
+        for name, count, others in zip(table[role].to_pylist(), counts, aliases, strict=True):
+            facts[_folded(name)] += 1
+            if count > most.get(_folded(name), (-1,))[0]:
+                most[_folded(name)] = (count, name, others or [])
+        for folded, (count, name, others) in sorted(most.items(), key=lambda item: -item[1][0]):
+            if (reason := common_share(count, documents, others, documents_with)) is not None:
+                yield AmbiguousName(name, role, facts[folded], reason)
 
 
-def common_share(count: int, documents: int) -> str | None:
-    """Return why a name in ``count`` documents may also be a common word; None if it is rare enough."""
+def common_share(
+    count: int,
+    documents: int,
+    aliases: Sequence[str] = (),
+    documents_with: Callable[[str], int] | None = None,
+) -> str | None:
+    """Return why a name in ``count`` documents may also be a common word; None if it is rare enough.
+
+    Args:
+        count: Number of documents with the name or an alias.
+        documents: Number of all documents.
+        aliases: The aliases of the name.
+        documents_with: A function that returns the number of documents with a text; without it, no alias is named.
+    """
     if not documents or count <= COMMON_SHARE * documents:
         return None
-    return f"in {100 * count / documents:.1f} % of all documents; it may also be a common word"
+    where = f"in {_percent(count, documents)} of all documents"
+    if aliases:
+        where = f"with its aliases {where}"
+        each = {alias: documents_with(alias) for alias in aliases} if documents_with is not None else {}
+        alias = max(each, key=lambda one: each[one], default=None)
+        if alias is not None and each[alias] > COMMON_SHARE * documents:
+            where += f", the alias {alias!r} in {_percent(each[alias], documents)}"
+    return f"{where}; it may also be a common word"
+
+
+def _percent(count: int, documents: int) -> str:
+    return f"{100 * count / documents:.1f} %"
 
 
 def _folded(name: str) -> str:
@@ -167,3 +219,18 @@ def check_counts_table(table: pa.Table, what: str) -> None:
     """
     if "cooccurrence_documents" not in table.column_names:
         raise InputError(f"{what} has no counts; count its facts with 'factcensus facts count {what} --index INDEX'")
+
+
+def check_counted_in(table: pa.Table, name: str, digest: str | None) -> None:
+    """Check that a table was counted in an index; tables of scans name no index and are not checked.
+
+    Raises:
+        InputError: It was counted in another index, or before the index was changed.
+    """
+    digests = table["index_digest"].unique().to_pylist() if "index_digest" in table.column_names else []
+    if any(each not in (None, "", digest) for each in digests):
+        counted = ", ".join(str(each) for each in table["index"].unique().to_pylist())
+        raise InputError(
+            f"the facts were not counted in the index {name} as it is now, but in {counted} or before a change; give "
+            "that index, or count the facts again"
+        )

@@ -98,6 +98,15 @@ def facts_from_rows(rows: Iterable[Mapping[str, Any]], *, columns: Mapping[str, 
     return check_facts(table_of(renamed))
 
 
+def as_counts(table: Facts) -> pa.Table:
+    """Return a table with counts as an Arrow table, from any form of a fact table; an Arrow table stays as it is.
+
+    Raises:
+        TypeError, InputError: As in :func:`as_facts`.
+    """
+    return table if isinstance(table, pa.Table) else as_facts(table)
+
+
 def as_facts(facts: Facts, *, columns: Mapping[str, str] | None = None) -> pa.Table:
     """Return the checked fact table of a path, of records, or of a pandas, polars or Arrow table.
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.compute import call_function as compute
 
+from factcensus.indexer.numbers import counted
 from factcensus.indexer.tables.columns import LIST_COLUMNS, TEXT_COLUMNS, misspelt_columns
 from factcensus.indexer.tables.values import is_list, looks_like_broken_list
 
@@ -36,8 +37,9 @@ def remarks(raw: pa.Table, facts: pa.Table) -> Iterable[str]:
             broken = [row for row, cell in enumerate(lists, 1) if cell and looks_like_broken_list(cell[0])]
             if broken:
                 yield (
-                    f"{len(broken):,} cells of {name!r} begin like a list but are not valid lists, so each is read as "
-                    f"one text (first: row {broken[0]})"
+                    f"{counted(len(broken), 'cell')} of {name!r} {'begins' if len(broken) == 1 else 'begin'} like a "
+                    f"list but {'is no valid list, so it' if len(broken) == 1 else 'are no valid lists, so each'} is "
+                    f"read as one text (first: row {broken[0]})"
                 )
 
 
@@ -52,14 +54,15 @@ def _doubtful_texts(facts: pa.Table) -> Iterable[str]:
         found = column.filter(compute("is_in", [column], options))
         if len(found):
             yield (
-                f"{len(found):,} {'texts' if several else 'cells'} of {name!r} are the word {found[0].as_py()!r}, "
+                f"{counted(len(found), 'text' if several else 'cell')} of {name!r} "
+                f"{'is' if len(found) == 1 else 'are'} the word {found[0].as_py()!r}, "
                 "which is read as text; if it means a missing value, leave the cell empty"
             )
         padded = column.filter(compute("not_equal", [compute("utf8_trim_whitespace", [column]), column]))
         if len(padded) and not several:
             yield (
-                f"{len(padded):,} cells of {name!r} have spaces around the text, which are kept (first: "
-                f"{padded[0].as_py()!r:.60}); remove them if they are unintended"
+                f"{counted(len(padded), 'cell')} of {name!r} {'has' if len(padded) == 1 else 'have'} spaces around the "
+                f"text, which are kept (first: {padded[0].as_py()!r:.60}); remove them if they are unintended"
             )
 
 
@@ -75,7 +78,8 @@ def unmatched_commas(counts: pa.Table, occurs: Callable[[str], bool] | None = No
         occurs: A function that returns whether a text occurs; without it, only names and aliases of entities without
             mentions are checked.
     """
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
+    listed: dict[str, None] = {}
     asked: set[str] = set()
     for role in ("subject", "object"):
         aliases = f"{role}_aliases"
@@ -83,19 +87,21 @@ def unmatched_commas(counts: pa.Table, occurs: Callable[[str], bool] | None = No
         mentions = counts[f"{role}_mentions"].to_pylist()
         for name, others, number in zip(counts[role].to_pylist(), several, mentions, strict=True):
             if not number and _SEPARATORS & set(name):
-                found[name] = None
+                names[name] = None
             for alias in others or ():
                 if not _SEPARATORS & set(alias) or alias in asked:
                     continue
                 if not number:
-                    found[alias] = None
+                    listed[alias] = None
                 elif occurs is not None and len(asked) < _MOST_ASKED:
                     asked.add(alias)
                     if not occurs(alias):
-                        found[alias] = None
+                        listed[alias] = None
+    found = listed | names
     if not found:
         return None
+    remedy = "separate lists by | or write them as JSON" if listed else "give their other spellings as aliases"
     return (
-        f"{len(found):,} names or aliases contain a comma or semicolon and match nothing (such as "
-        f"{next(iter(found))[:60]!r}); separate lists by | or write them as JSON"
+        f"{counted(len(found), 'name or alias', 'names or aliases')} with a comma or semicolon "
+        f"{'matches' if len(found) == 1 else 'match'} nothing (such as {next(iter(found))[:60]!r}); {remedy}"
     )

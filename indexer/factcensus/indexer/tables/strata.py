@@ -16,14 +16,16 @@ from factcensus.indexer.errors import InputError
 from factcensus.indexer.names import suggestion
 from factcensus.indexer.numbers import whole_cell, whole_number
 from factcensus.indexer.tables.added import check_one_analyzer, without_strata
+from factcensus.indexer.tables.facts import Facts, as_counts
+from factcensus.indexer.tables.grouped import grouped_counts
 
 
-def stratify(table: pa.Table, by: str = "cooccurrence_documents", bins: str = "quantile:3") -> pa.Table:
+def stratify(table: Facts, by: str = "cooccurrence_documents", bins: str = "quantile:3") -> pa.Table:
     """Add the stratum of each row, determined by the count in one column.
 
     Args:
-        table: A counts table.
-        by: The column, with non-negative integers.
+        table: A counts table: a path, records, or a pandas, polars or Arrow table.
+        by: The column, with non-negative integers; or a column and a group, as ``cooccurrence_documents@wikipedia``.
         bins: ``quantile:K`` – K bins of nearly equal size, which ties may make unequal or fewer; ``log10`` – 0, 1 to 9,
             10 to 99, …; ``edges:A,B,…`` – below A, from A to below B, …
 
@@ -35,7 +37,7 @@ def stratify(table: pa.Table, by: str = "cooccurrence_documents", bins: str = "q
         InputError: The column does not exist, a value is not a count, the bins are invalid, the counts come from
             different analyzers, or the user's table has columns that stratifying adds.
     """
-    table = without_strata(table)
+    table = without_strata(as_counts(table))
     check_one_analyzer(table)
     counts = counts_of(table, by)
     bounds = _bounds(counts, bins)
@@ -112,15 +114,16 @@ def _label(low: int, high: int | None) -> str:
 
 
 def counts_of(table: pa.Table, by: str) -> npt.NDArray[np.int64]:
-    """Return int64 (rows,), the counts in one column.
+    """Return int64 (rows,), the counts in one column, or of one group in it (``cooccurrence_documents@wikipedia``).
 
     Raises:
         InputError: The column does not exist, a value is not a count, or the table has no rows.
     """
-    if by not in table.column_names:
+    values = grouped_counts(table, by)
+    if values is None and by not in table.column_names:
         raise InputError(f"no column {by!r} of counts{suggestion(by, table.column_names)}")
     counts = []
-    for row, value in enumerate(table[by].to_pylist(), 1):
+    for row, value in enumerate(table[by].to_pylist() if values is None else values, 1):
         count = _count(value)
         if count is None:
             raise InputError(f"row {row}: {by} must be an integer of at least 0, got {value!r}")

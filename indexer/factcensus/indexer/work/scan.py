@@ -25,6 +25,7 @@ from factcensus.indexer.counting.scanner import ScanCounts, ScanSettings, divide
 from factcensus.indexer.counting.step_counts import StepCounts, add_sparse, sparse
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.kernels.text_digest import TextDigest
+from factcensus.indexer.numbers import counted
 from factcensus.indexer.system.places import Place
 from factcensus.indexer.system.processes import check_main_guard
 from factcensus.indexer.tables.added import countable
@@ -193,7 +194,8 @@ class ScanJob:
         skipped = f", {totals.skipped_lines:,} bad lines skipped" if totals.skipped_lines else ""
         without = f"; not exact, without {_named(missing)}" if missing else ""
         return (
-            f"{out}: {table.num_rows:,} facts counted in {totals.digest.documents:,} documents{skipped}, corpus digest "
+            f"{out}: {counted(table.num_rows, 'fact')} counted in "
+            f"{counted(totals.digest.documents, 'document')}{skipped}, corpus digest "
             f"{totals.digest.hexadecimal}{without}"
         )
 
