@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from factcensus.indexer.answers import Completion, CompletionAnswer
 from factcensus.indexer.counting.deadline import Deadline
 from factcensus.indexer.counting.lexicon import WordLexicon
+from factcensus.indexer.counting.searchable import SearchableIndex
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.records import clean_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import numpy as np
+    import numpy.typing as npt
 
     from factcensus.indexer.arrays import TokenIds
-    from factcensus.indexer.index import CountIndex
 
 #: Maximum number of completions in an answer.
 MOST_COMPLETIONS = 50
@@ -24,7 +26,32 @@ CANDIDATES = 512
 LONGEST = 100
 
 
-def complete(index: CountIndex, text: str, *, limit: int = 10, deadline: Deadline | None = None) -> CompletionAnswer:
+class CompletableIndex(SearchableIndex, Protocol):
+    """An open index that counts many token sequences together; ``CountIndex`` is one."""
+
+    @property
+    def no_completions(self) -> str | None:
+        """The reason why names are not completed; None if they are."""
+        ...
+
+    def count_ngrams(
+        self, ngrams: Sequence[Sequence[int]], *, deadline: Deadline | None = None
+    ) -> npt.NDArray[np.int64]:
+        """Return the occurrences and documents of each token sequence."""
+        ...
+
+    def words(self, token_ids: Sequence[int]) -> list[str]:
+        """Return the printable tokens of ids."""
+        ...
+
+    def usage(self) -> object | None:
+        """Return the reads of an index at a URL so far; None for a local folder."""
+        ...
+
+
+def complete(
+    index: CompletableIndex, text: str, *, limit: int = 10, deadline: Deadline | None = None
+) -> CompletionAnswer:
     """Complete the last word of a text with words of the corpus, and count each completion exactly.
 
     Args:
@@ -59,7 +86,7 @@ def complete(index: CountIndex, text: str, *, limit: int = 10, deadline: Deadlin
     return CompletionAnswer(index.name, index.analyzer.label, text, completed, True)
 
 
-def no_completions(index: CountIndex) -> str | None:
+def no_completions(index: CompletableIndex) -> str | None:
     """Return the reason why names are not completed in an index; None if they are."""
     if not isinstance(index.lexicon, WordLexicon):
         return f"it has no list of words, because its analyzer is {index.analyzer.name}"
@@ -68,14 +95,14 @@ def no_completions(index: CountIndex) -> str | None:
     return None
 
 
-def _counted(index: CountIndex, ngrams: Sequence[TokenIds], deadline: Deadline | None) -> list[Completion]:
+def _counted(index: CompletableIndex, ngrams: Sequence[TokenIds], deadline: Deadline | None) -> list[Completion]:
     """Count token sequences, and return those that occur, each with its last word as the text."""
     counts = index.count_ngrams(ngrams, deadline=deadline).tolist()
     words = index.words([ngram[-1] for ngram in ngrams])
     return [Completion(word, *count) for word, count in zip(words, counts, strict=True) if count[1]]
 
 
-def _split(index: CountIndex, text: str) -> tuple[str, str]:
+def _split(index: SearchableIndex, text: str) -> tuple[str, str]:
     """Return the text before its last word, and that word as a token.
 
     The word is empty if the text does not end in a word that one more letter would continue.

@@ -39,7 +39,7 @@ from factcensus.indexer.kernels.segments import (
 )
 
 if TYPE_CHECKING:
-    from factcensus.indexer.opened import OpenedIndex
+    from factcensus.indexer.counting.searchable import SearchableIndex
     from factcensus.indexer.storage.shard import Located, Shard
 
 #: Maximum number of counts of one table of facts (eight bytes each).
@@ -172,7 +172,7 @@ def _number_of_parts(work: _ShardWork, threads: int) -> int:
 
 
 def count_pairs(  # noqa: PLR0913 - options, which are given by name
-    index: OpenedIndex,
+    index: SearchableIndex,
     forms: Forms,
     subjects: npt.NDArray[np.int64],
     objects: npt.NDArray[np.int64],

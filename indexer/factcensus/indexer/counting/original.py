@@ -12,7 +12,7 @@ from factcensus.indexer.arrays import Numbers
 from factcensus.indexer.errors import IndexFormatError
 
 if TYPE_CHECKING:
-    from factcensus.indexer.opened import OpenedIndex
+    from factcensus.indexer.counting.searchable import SearchableIndex
     from factcensus.indexer.storage.shard import Shard
 
 #: Characters shown on each side of a mention, and those that are left out to begin and end at white space.
@@ -44,7 +44,7 @@ def original_passages(text: str, mentions: Sequence[Mention], pair: Sequence[Men
     return [passage_of(*stretch, lambda first, last: text[first:last]) for stretch in found]
 
 
-def in_characters(index: OpenedIndex, text: str, mentions: Sequence[Mention], begin: int) -> list[Mention]:
+def in_characters(index: SearchableIndex, text: str, mentions: Sequence[Mention], begin: int) -> list[Mention]:
     """Convert mentions from positions in a shard to characters of the document that begins at ``begin``.
 
     Raises:

@@ -30,7 +30,7 @@ from factcensus.indexer.records import Entity
 
 if TYPE_CHECKING:
     from factcensus.indexer.arrays import TokenIds
-    from factcensus.indexer.opened import OpenedIndex
+    from factcensus.indexer.counting.searchable import SearchableIndex
     from factcensus.indexer.storage.shard import Shard
 
 #: Tokens shown on each side of a mention, if the index does not keep the text.
@@ -40,7 +40,7 @@ MOST_MENTIONS = 64
 
 
 def find_documents(  # noqa: PLR0913 - options, which are given by name
-    index: OpenedIndex,
+    index: SearchableIndex,
     *,
     text: str | None = None,
     subject: Entity | str | None = None,
@@ -118,7 +118,7 @@ def find_documents(  # noqa: PLR0913 - options, which are given by name
 
 @dataclass(frozen=True)
 class _Groups:
-    """The values of a column, and the number of each document's value; see :meth:`OpenedIndex.groups`."""
+    """The values of a column, and the number of each document's value; see :meth:`SearchableIndex.groups`."""
 
     by: str | None
     names: Sequence[str]
@@ -146,7 +146,7 @@ def _shown(found: Sequence[npt.NDArray[np.int64]], limit: int, start: int) -> li
 
 
 def _page(
-    index: OpenedIndex,
+    index: SearchableIndex,
     page: list[FoundDocument],
     found: Sequence[npt.NDArray[np.int64]],
     start: int,
@@ -159,7 +159,7 @@ def _page(
 
 
 def _string_page(
-    index: OpenedIndex, query: StringQuery, search: StringSearch, limit: int, start: int, groups: _Groups
+    index: SearchableIndex, query: StringQuery, search: StringSearch, limit: int, start: int, groups: _Groups
 ) -> DocumentsAnswer:
     """Return a page of the documents with strings."""
     found = [hits.documents for hits in search.hits]
@@ -188,7 +188,7 @@ def _string_page(
 
 
 def first_documents(
-    index: OpenedIndex, asked: Sequence[tuple[Shard, Mask]], ngrams: Sequence[TokenIds], most: int
+    index: SearchableIndex, asked: Sequence[tuple[Shard, Mask]], ngrams: Sequence[TokenIds], most: int
 ) -> list[list[FoundDocument]]:
     """Return the first documents that contain each token sequence, at most ``most``, with passages.
 
@@ -231,7 +231,7 @@ class _Wanted:
     @classmethod
     def of(
         cls,
-        index: OpenedIndex,
+        index: SearchableIndex,
         text: str | None,
         subject: Entity | str | None,
         object: Entity | str | None,
@@ -266,7 +266,7 @@ class _Wanted:
 
 
 def _described(
-    index: OpenedIndex, shard: Shard, documents: Sequence[int], places: Sequence[Places]
+    index: SearchableIndex, shard: Shard, documents: Sequence[int], places: Sequence[Places]
 ) -> list[FoundDocument]:
     """Return some documents of a shard, in ascending order, with passages around the mentions given for each."""
     if not documents:
@@ -286,7 +286,7 @@ def _described(
 
 
 def _with_rows(
-    index: OpenedIndex,
+    index: SearchableIndex,
     shard: Shard,
     documents: Sequence[int],
     spans: Sequence[tuple[int, int]],
@@ -311,7 +311,7 @@ def _with_rows(
 
 
 def _original(
-    index: OpenedIndex, text: str, mentions: Sequence[Mention], pair: Sequence[Mention], begin: int
+    index: SearchableIndex, text: str, mentions: Sequence[Mention], pair: Sequence[Mention], begin: int
 ) -> list[Passage]:
     """Return the passages of a document that begins at a position, from its text."""
     shown = in_characters(index, text, mentions, begin)
@@ -320,7 +320,7 @@ def _original(
 
 
 def _token_passages(
-    index: OpenedIndex,
+    index: SearchableIndex,
     shard: Shard,
     mentioned: Sequence[tuple[Sequence[Mention], Sequence[Mention]]],
     spans: Sequence[tuple[int, int]],

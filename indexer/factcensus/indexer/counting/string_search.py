@@ -17,7 +17,7 @@ from factcensus.indexer.kernels.pairs import Mentions
 from factcensus.indexer.storage.manifest import keeps_no_text
 
 if TYPE_CHECKING:
-    from factcensus.indexer.opened import OpenedIndex
+    from factcensus.indexer.counting.searchable import SearchableIndex
     from factcensus.indexer.storage.shard import Shard
 
 
@@ -56,7 +56,7 @@ class StringSearch:
     complete: bool = True
 
 
-def check_text(index: OpenedIndex, query: StringQuery) -> bool:
+def check_text(index: SearchableIndex, query: StringQuery) -> bool:
     """Return whether the original texts can be read.
 
     Raises:
@@ -68,7 +68,7 @@ def check_text(index: OpenedIndex, query: StringQuery) -> bool:
 
 
 def search_strings(
-    index: OpenedIndex, query: StringQuery, scope: Scope, deadline: Deadline | None = None
+    index: SearchableIndex, query: StringQuery, scope: Scope, deadline: Deadline | None = None
 ) -> StringSearch:
     """Find the documents with the strings of a query.
 
@@ -90,7 +90,7 @@ def search_strings(
 
 
 def search_shards(
-    index: OpenedIndex,
+    index: SearchableIndex,
     query: StringQuery,
     shards: Sequence[tuple[Shard, Mask]],
     deadline: Deadline,

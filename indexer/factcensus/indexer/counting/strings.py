@@ -16,7 +16,7 @@ from factcensus.indexer.errors import EmptyQueryError, InputError, MissingExtraE
 from factcensus.indexer.records import clean_text
 
 if TYPE_CHECKING:
-    from factcensus.indexer.opened import OpenedIndex
+    from factcensus.indexer.counting.searchable import SearchableIndex
 
 #: Memory for the automaton of a pattern.
 _PATTERN_BYTES = 16 << 20
@@ -46,7 +46,7 @@ class StringQuery:
 
 
 def string_query(
-    index: OpenedIndex,
+    index: SearchableIndex,
     text: str | None,
     *,
     verbatim: bool = False,
@@ -79,7 +79,7 @@ def string_query(
     return _verbatim(index, text) if normalise is None else _spelled(index, text, normalise, region, deadline)
 
 
-def _verbatim(index: OpenedIndex, text: str) -> StringQuery:
+def _verbatim(index: SearchableIndex, text: str) -> StringQuery:
     fixed = index.analyzer.has_vocabulary or index.analyzer.name == "bytes"
     if fixed:
         ids = index.token_ids(text)
@@ -97,7 +97,9 @@ def _verbatim(index: OpenedIndex, text: str) -> StringQuery:
     )
 
 
-def _spelled(index: OpenedIndex, text: str, kind: str, region: str | None, deadline: Deadline | None) -> StringQuery:
+def _spelled(
+    index: SearchableIndex, text: str, kind: str, region: str | None, deadline: Deadline | None
+) -> StringQuery:
     spellings = spellings_of(text, kind, region)
     if not index.analyzer.has_vocabulary:
         raise InputError(
@@ -114,7 +116,7 @@ def _spelled(index: OpenedIndex, text: str, kind: str, region: str | None, deadl
     )
 
 
-def _forms(index: OpenedIndex, spellings: Spellings, deadline: Deadline) -> list[TokenIds]:
+def _forms(index: SearchableIndex, spellings: Spellings, deadline: Deadline) -> list[TokenIds]:
     """Return the token sequences of all spellings that may occur."""
     lexicon = index.lexicon
     assert isinstance(lexicon, WordLexicon)

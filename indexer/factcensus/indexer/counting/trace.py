@@ -18,7 +18,7 @@ from factcensus.indexer.records import clean_text
 
 if TYPE_CHECKING:
     from factcensus.indexer.arrays import Mask, TokenIds
-    from factcensus.indexer.opened import OpenedIndex
+    from factcensus.indexer.counting.searchable import SearchableIndex
     from factcensus.indexer.storage.shard import Shard
 
 #: Minimum number of tokens of a span: shorter ones occur in every large corpus.
@@ -36,7 +36,7 @@ Ends = tuple[int, int]
 
 
 def trace(
-    index: OpenedIndex,
+    index: SearchableIndex,
     text: str,
     *,
     least_tokens: int = LEAST_TOKENS,
@@ -94,7 +94,7 @@ def _count(
 
 
 def maximal_spans(
-    index: OpenedIndex,
+    index: SearchableIndex,
     ids: Sequence[int],
     *,
     least_tokens: int = LEAST_TOKENS,
@@ -152,7 +152,7 @@ def _maximal(ends: Sequence[int], least_tokens: int) -> list[Ends]:
 
 
 def _counted_ends(
-    index: OpenedIndex,
+    index: SearchableIndex,
     ids: Sequence[int],
     most: Sequence[int],
     least_tokens: int,
@@ -190,7 +190,9 @@ def _open_spans(low: Sequence[int], high: Sequence[int], probes: int) -> list[En
     return spans
 
 
-def _occurring_in(index: OpenedIndex, spans: Sequence[TokenIds], scope: Scope, deadline: Deadline | None) -> list[bool]:
+def _occurring_in(
+    index: SearchableIndex, spans: Sequence[TokenIds], scope: Scope, deadline: Deadline | None
+) -> list[bool]:
     """Return whether each token sequence occurs in a counted document."""
     stop = NO_DEADLINE if deadline is None else deadline.flag
     asked = index.asked_shards(lambda: spans, scope, deadline=deadline)
@@ -212,7 +214,7 @@ def _tighten(low: list[int], high: list[int], least_tokens: int) -> None:
 
 
 def _search(
-    index: OpenedIndex, ids: Sequence[int], scope: Scope, deadline: Deadline | None
+    index: SearchableIndex, ids: Sequence[int], scope: Scope, deadline: Deadline | None
 ) -> Callable[[int, int], bool]:
     """Return a function that returns whether the tokens between two positions occur in a counted document."""
     stop = NO_DEADLINE if deadline is None else deadline.flag
