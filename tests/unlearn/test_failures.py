@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from safetensors import SafetensorError
 
 from factcensus.indexer.cli import main
+from factcensus.indexer.errors import DiskFullError
 from factcensus.unlearn.config.run_config import check_config
 from factcensus.unlearn.errors import NumericsError
+from factcensus.unlearn.models import save_model
 from factcensus.unlearn.progress import Progress
 from factcensus.unlearn.run import run_unlearning
+from factcensus.unlearn.training import runtime
+from factcensus.unlearn.world.pretrain import pretrain
+from tiny import SMALL_MODEL
 
 WILD: dict[str, Any] = {"preset": "grad_ascent", "name": "wild", "learning_rate": 1e30}
 
@@ -111,3 +120,40 @@ def test_command_exits_with_1_and_a_sweep_continues(
     assert main(["unlearn", "status", str(path), "--json"]) == 0
     cells = json.loads(capsys.readouterr().out)["cells"]
     assert {each["status"] for each in cells if each["method"] == "wild"} == {"failed"}
+
+
+@contextmanager
+def full_disk(*_: Any, **__: Any) -> Iterator[Path]:
+    """Stand for a file on a disk without space."""
+    yield Path("/dev/full")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_named_and_the_same_call_continues(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings |= {"methods": ["simnpo", "idk"]}
+    settings["training"] = {**settings["training"], "save_every_steps": 1}
+    with monkeypatch.context() as patched:
+        patched.setattr(runtime, "replaced_file", full_disk)
+        with pytest.raises(DiskFullError, match=rf"the disk of {settings['out']} is full.*run the same command again"):
+            run_unlearning(check_config(settings))
+    run_unlearning(check_config(settings))
+    assert record_of(settings)["failed"] == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_named_in_pretraining(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "replaced_file", full_disk)
+    with pytest.raises(DiskFullError, match=f"the disk of {tmp_path} is full"):
+        pretrain(world, tmp_path / "model", SMALL_MODEL, 0)
+
+
+def test_a_model_that_does_not_fit_the_disk_is_a_full_disk(tmp_path: Path) -> None:
+    class Full:
+        def save_pretrained(self, _: Path) -> None:
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    with pytest.raises(OSError, match="No space left") as full:
+        save_model(cast("Any", Full()), tmp_path)
+    assert full.value.errno == errno.ENOSPC

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,6 +68,23 @@ def load_model(
         )
     loaded: PreTrainedModel = model.to(device).eval()
     return loaded
+
+
+def save_model(model: PreTrainedModel, folder: Path) -> None:
+    """Save a model in the format of ``from_pretrained``.
+
+    Raises:
+        OSError: the disk is full; safetensors raises an error of its own.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        with quiet_transformers():
+            model.save_pretrained(folder)
+    except SafetensorError as error:
+        if "No space left" in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+        raise
 
 
 def load_tokenizer(

@@ -16,7 +16,7 @@ import pyarrow as pa
 import torch
 
 from factcensus.indexer.paths import check_output_folder
-from factcensus.indexer.system.files import new_folder
+from factcensus.indexer.system.files import explain_full_disk, new_folder
 from factcensus.unlearn.config.run_config import MethodConfig, RunConfig
 from factcensus.unlearn.counted import read_counted_facts
 from factcensus.unlearn.errors import NumericsError
@@ -29,7 +29,7 @@ from factcensus.unlearn.models import (
     load_tokenizer,
     model_digest,
     pad_id_of,
-    quiet_transformers,
+    save_model,
 )
 from factcensus.unlearn.planning.energy import EnergyMeter
 from factcensus.unlearn.planning.hardware import check_sharding, this_machine
@@ -79,6 +79,7 @@ def run_unlearning(
         ServiceLostError: the facts could not be counted; the same call continues.
         RunFolderError: the folder holds another run.
         InterruptedRunError: SIGTERM was received; the same call resumes.
+        DiskFullError: the disk is full; the same call resumes.
         NumericsError: a method's loss was not finite; it is recorded as failed, and the other methods are finished.
     """
     evaluator = evaluator or get_evaluator(config.evaluator, config.evaluator_settings)
@@ -88,7 +89,8 @@ def run_unlearning(
     check_sharding(config, ranks.count)
     device = resolve_device(config.device, ranks)
     report = (progress or silent) if ranks.is_first else silent
-    with stop_on_sigterm(), torch_threads(config.threads):
+    kept = "finished methods are kept, and an interrupted one continues from its saved state"
+    with stop_on_sigterm(), torch_threads(config.threads), explain_full_disk(config.out, kept):
         check_stop()
         model_config, asker = open_asker(config, ranks.now())
         inputs = inputs or config.out / INPUTS
@@ -331,8 +333,7 @@ def _save_model(config: RunConfig, model: PreTrainedModel, cell: Cell) -> None:
     """Save the unlearned model as a folder that ``from_pretrained`` loads."""
     folder = cell.folder / "model"
     with new_folder(folder) as partial:
-        with quiet_transformers():
-            model.save_pretrained(partial)
+        save_model(model, partial)
         # Save the original tokenizer: the prompts of this run are fixed in run.json, not in the model.
         load_tokenizer(config.model, config.revision).save_pretrained(str(partial))
         shutil.rmtree(folder, ignore_errors=True)

@@ -219,7 +219,7 @@ def forget_set(method: MethodConfig, material: Material, scores: OriginalScores,
         margin=margin,
         reference_nll=scores.summed_nll(examples) if objective.needs_reference else torch.full((n,), float("nan")),
         targets=scores.never_seen() if "target" in objective.needs else (),
-        replacements=_replacements(method, material) if "replacement_ids" in objective.needs else (),
+        replacements=_replacements(material) if "replacement_ids" in objective.needs else (),
         preferred=preferred,
         preferred_nll=tuple(scores.summed_nll(each) for each in preferred) if objective.needs_reference else (),
         strata=_strata(method.strata_control, material, scores, seed) if method.strata_control else None,
@@ -227,13 +227,9 @@ def forget_set(method: MethodConfig, material: Material, scores: OriginalScores,
     )
 
 
-def _replacements(method: MethodConfig, material: Material) -> tuple[tuple[int, ...], ...]:
+def _replacements(material: Material) -> tuple[tuple[int, ...], ...]:
     """Return the refusal's tokens after each prompt, without the end-of-text token."""
-    if "refusal" not in method.end_after:
-        return tuple(example.answer_ids for example in material.refusals)
-    return tuple(
-        example.answer_ids[:-1] if len(example.answer_ids) > 1 else example.answer_ids for example in material.refusals
-    )
+    return tuple(material.not_ended(example).answer_ids for example in material.refusals)
 
 
 def _watch(material: Material, scores: OriginalScores) -> Watch | None:

@@ -66,7 +66,7 @@ class Material:
             self,
             answers=self._ended(self.answers) if forget else self.answers,
             given=tuple(map(self._ended, self.given)) if forget else self.given,
-            refusals=self.refusals if "refusal" in ends else tuple(map(self._not_ended, self.refusals)),
+            refusals=self.refusals if "refusal" in ends else tuple(map(self.not_ended, self.refusals)),
             retain=tuple(map(whole_text, retain)) if method.retain_over == "text" else retain,
         )
 
@@ -74,7 +74,8 @@ class Material:
         assert self.end_id is not None
         return tuple(replace(each, answer_ids=(*each.answer_ids, self.end_id)) for each in examples)
 
-    def _not_ended(self, refusal: Example) -> Example:
+    def not_ended(self, refusal: Example) -> Example:
+        """Return a refusal without the end-of-text token, if it has one."""
         ids = refusal.answer_ids
         return replace(refusal, answer_ids=ids[:-1]) if len(ids) > 1 and ids[-1] == self.end_id else refusal
 

@@ -48,9 +48,13 @@ def torch_threads(threads: int | None) -> Iterator[None]:
 
 
 def save_state(state: dict[str, Any], path: Path) -> None:
-    """Write a state atomically."""
-    with replaced_file(path, durable=True) as partial:
-        torch.save(state, partial)
+    """Write a state atomically.
+
+    Raises:
+        OSError: it cannot be written; torch would hide the reason if it opened the file itself.
+    """
+    with replaced_file(path, durable=True) as partial, partial.open("wb") as file:
+        torch.save(state, file)
 
 
 def load_state(path: Path, device: torch.device) -> dict[str, Any] | None:

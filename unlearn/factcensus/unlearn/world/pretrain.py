@@ -23,9 +23,9 @@ import pyarrow.parquet as pq
 import torch
 
 from factcensus.indexer.names import suggestion
-from factcensus.indexer.system.files import new_folder, write_json
+from factcensus.indexer.system.files import explain_full_disk, new_folder, write_json
 from factcensus.unlearn.errors import ConfigError, NumericsError
-from factcensus.unlearn.models import load_tokenizer, quiet_transformers
+from factcensus.unlearn.models import load_tokenizer, save_model
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
 from factcensus.unlearn.stopping import check_stop, stop_on_sigterm
 from factcensus.unlearn.training.gradients import arithmetic
@@ -70,6 +70,7 @@ def pretrain(
     Raises:
         ConfigError: ``out`` holds another model, or ``world_dir`` is not a world.
         InterruptedRunError: SIGTERM was received; the state is saved.
+        DiskFullError: the disk is full.
     """
     folder, report = Path(out), progress or silent
     unknown = sorted(set(exclude_roles) - set(ROLES))
@@ -88,22 +89,22 @@ def pretrain(
     unfinished = folder.with_name(folder.name + ".unfinished")
     unfinished.mkdir(parents=True, exist_ok=True)
     ranks = current_ranks(cpu=settings.device == "cpu")
-    with stop_on_sigterm(), torch_threads(settings.threads):
-        tokenizer, documents = _documents(world_dir, settings, exclude_roles)
-        tokens, order = _order(tokenizer, documents, settings, seed)
-        check_stop()
-        begun = time.process_time()
-        model, summary = _train(tokens, order, tokenizer, identity, unfinished / "state.pt", report, ranks)
-    summary |= {"cpu_seconds": round(time.process_time() - begun, 1), "documents": len(documents)}
-    if ranks.is_first:
-        with new_folder(folder) as partial:
-            with quiet_transformers():
-                model.to("cpu").save_pretrained(partial)
-            save_tokenizer(tokenizer, partial)
-            pq.write_table(order.table([document.id for document in documents]), partial / ORDER)
-            write_json(partial / DESCRIPTION, identity | {"training": summary})
-        shutil.rmtree(unfinished)
-    ranks.wait()
+    with explain_full_disk(folder.parent, "it continues from the saved state"):
+        with stop_on_sigterm(), torch_threads(settings.threads):
+            tokenizer, documents = _documents(world_dir, settings, exclude_roles)
+            tokens, order = _order(tokenizer, documents, settings, seed)
+            check_stop()
+            begun = time.process_time()
+            model, summary = _train(tokens, order, tokenizer, identity, unfinished / "state.pt", report, ranks)
+        summary |= {"cpu_seconds": round(time.process_time() - begun, 1), "documents": len(documents)}
+        if ranks.is_first:
+            with new_folder(folder) as partial:
+                save_model(model.to("cpu"), partial)
+                save_tokenizer(tokenizer, partial)
+                pq.write_table(order.table([document.id for document in documents]), partial / ORDER)
+                write_json(partial / DESCRIPTION, identity | {"training": summary})
+            shutil.rmtree(unfinished)
+        ranks.wait()
     return folder
 
 
