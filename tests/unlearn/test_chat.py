@@ -19,6 +19,7 @@ from factcensus.unlearn.config.chat_config import ChatConfig
 from factcensus.unlearn.config.run_config import check_config
 from factcensus.unlearn.errors import ConfigError, ExampleError, RunFolderError
 from factcensus.unlearn.models import quiet_transformers
+from factcensus.unlearn.planning.plan import make_plan
 from factcensus.unlearn.run import run_unlearning
 from factcensus.unlearn.training.examples import encode
 from factcensus.unlearn.training.ranks import Ranks
@@ -235,3 +236,31 @@ def test_failing_templates_are_refused_with_the_reason(chatting: dict[str, Any],
     (Path(chatting["model"]) / "chat_template.jinja").write_text(template)
     with pytest.raises(ConfigError, match="the chat template cannot be used with these messages"):
         run_unlearning(check_config(chatting))
+
+
+TURNS = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}END\n{% endfor %}<assistant>"
+
+
+@pytest.mark.parametrize(
+    ("end", "methods", "warned"),
+    [
+        ("<end_of_turn>", ["idk", "simnpo"], "idk teaches '<|endoftext|>'"),
+        ("<end_of_turn>", ["simnpo", {"preset": "grad_diff", "end_after": ["retain"]}], "grad_diff teaches"),
+        ("<end_of_turn>", ["simnpo", {"preset": "idk", "end_after": []}], None),
+        ("<|endoftext|>", ["idk"], None),
+        ("", ["idk"], None),
+    ],
+)
+def test_answers_that_end_unlike_those_of_the_chat_template_give_a_warning(
+    end: str, methods: list[Any], warned: str | None, chatting: dict[str, Any]
+) -> None:
+    """As in Gemma and Phi-3, whose tokenizers name another end-of-text token than the end of a turn."""
+    made = PreTrainedTokenizerFast.from_pretrained(chatting["model"])
+    made.add_special_tokens({"extra_special_tokens": ["<end_of_turn>"]})
+    made.chat_template = TURNS.replace("END", end)
+    model = tiny_model("llama", len(made))
+    with quiet_transformers():
+        model.save_pretrained(chatting["model"])
+        made.save_pretrained(chatting["model"])
+    found = make_plan(check_config({**chatting, "methods": methods})).warnings
+    assert [warned in each for each in found] == [True] if warned else found == []

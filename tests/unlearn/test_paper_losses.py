@@ -135,7 +135,8 @@ def test_tokens_of_the_refusal_are_repeated_without_its_end() -> None:
 
 
 def test_a_refusal_of_a_tokenizer_without_an_end_keeps_its_last_token() -> None:
-    material = dataclasses.replace(ENDED, end_id=None, refusals=tuple(Example("r", (5, 6), (40, 41)) for _ in ENDED.refusals))
+    refusals = tuple(Example("r", (5, 6), (40, 41)) for _ in ENDED.refusals)
+    material = dataclasses.replace(ENDED, end_id=None, refusals=refusals)
     method = chosen("jensun")
     made = forget_set(method, material.of(method), OriginalScores(material, tiny_model("llama", V), 0), seed=0)
     assert made.replacements[0] == (40, 41)

@@ -75,14 +75,31 @@ def render(tokenizer: PreTrainedTokenizerBase, question: str) -> str:
     Raises:
         ConfigError: the tokenizer has no chat template, the template refuses the messages, or it takes too long.
     """
+    return _rendered(tokenizer, [{"role": "user", "content": question}], to_answer=True)
+
+
+def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Return the special token that the chat template puts after an answer; None if it puts none."""
+    answer = "answer"
+    messages = [{"role": "user", "content": "question"}, {"role": "assistant", "content": answer}]
+    try:
+        text = _rendered(tokenizer, messages, to_answer=False)
+    except ConfigError:  # a template may accept questions only
+        return None
+    rest = text.rpartition(answer)[2]
+    ids = tokenizer(rest, add_special_tokens=False)["input_ids"] if rest else []
+    return int(ids[0]) if ids and ids[0] in {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder} else None
+
+
+def _rendered(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], *, to_answer: bool) -> str:
+    """Return the text of messages, with the opening of an answer if ``to_answer``; errors as in :func:`render`."""
     from jinja2 import TemplateError
 
     if not tokenizer.chat_template:
         raise ConfigError("template is 'chat', but the tokenizer has no chat template; use template = 'plain'")
-    message = [{"role": "user", "content": question}]
     try:
         with _stopped_after(RENDER_S):
-            return str(tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
+            return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=to_answer))
     except _TooLongError:
         raise ConfigError(
             f"the chat template did not render a prompt within {RENDER_S:g} s, probably because of an endless loop; "

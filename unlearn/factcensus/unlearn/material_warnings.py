@@ -8,7 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from factcensus.unlearn.config.run_config import Form
+from factcensus.unlearn.chat import end_of_turn
+from factcensus.unlearn.config.run_config import Form, RunConfig
 from factcensus.unlearn.prepare import prompts
 from factcensus.unlearn.selection import Row, Selection
 from factcensus.unlearn.training.material import Material
@@ -23,19 +24,19 @@ Question = tuple[str, str]
 
 
 def material_warnings(
-    selection: Selection, material: Material, forms: Sequence[Form], tokenizer: PreTrainedTokenizerBase
+    selection: Selection, material: Material, config: RunConfig, tokenizer: PreTrainedTokenizerBase
 ) -> list[str]:
     """Return one sentence per problem with the facts of a run, with the number of facts and a few of their ids.
 
     Args:
         selection: The facts and the two sets.
         material: The encoded facts.
-        forms: The forms of asking used in training.
+        config: The configuration of the run.
         tokenizer: The tokenizer of the model.
     """
     used = {"forget": selection.forget, "retain": selection.retain}
     rows = {use: [selection.rows[index] for index in indices] for use, indices in used.items()}
-    asked = {use: _by_question(of_use, forms) for use, of_use in rows.items()}
+    asked = {use: _by_question(of_use, config.training.forms) for use, of_use in rows.items()}
     chosen = [*rows["forget"], *rows["retain"]]
     return [
         *_in_both_sets(asked["forget"], asked["retain"]),
@@ -43,6 +44,7 @@ def material_warnings(
         *_never_matched(chosen),
         *_surrounded(chosen),
         *_doubled_start(material, tokenizer),
+        *_another_end(config, tokenizer),
     ]
 
 
@@ -128,6 +130,23 @@ def _doubled_start(material: Material, tokenizer: PreTrainedTokenizerBase) -> li
     return [
         f"every prompt begins with {tokenizer.bos_token!r} twice ({_named(doubled)}), because both the template and "
         "the tokenizer add it; remove it from `template`"
+    ]
+
+
+def _another_end(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    ending = [
+        method.name
+        for method in config.methods
+        if (method.needs_refusal and "refusal" in method.end_after) or {"forget", "retain"} & {*method.end_after}
+    ]
+    end = end_of_turn(tokenizer) if ending and config.template == "chat" else None
+    if end is None or end == tokenizer.eos_token_id:
+        return []
+    closing = tokenizer.convert_ids_to_tokens([end])[0]
+    return [
+        f"the chat template ends an answer with {closing!r}, but {', '.join(ending)} "
+        f"{'teaches' if len(ending) == 1 else 'teach'} {tokenizer.eos_token!r} after it, the end-of-text token of the "
+        f"tokenizer; save the tokenizer with eos_token = {closing!r}, or set end_after to []"
     ]
 
 

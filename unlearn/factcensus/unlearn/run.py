@@ -104,7 +104,7 @@ def run_unlearning(
         selection = select(table, config.selection, config.seed, known, needs_retain=config.needs_retain)
         material = prepare(selection, asker)
         check_evaluation(evaluator, asker, selection)
-        warnings = doubts(selection) + material_warnings(selection, material, config.training.forms, asker.tokenizer)
+        warnings = doubts(selection) + material_warnings(selection, material, config, asker.tokenizer)
         if ranks.is_first:
             warn_of_material(warnings)
         hardware = this_machine(config, device, ranks)

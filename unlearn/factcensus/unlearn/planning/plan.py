@@ -157,7 +157,7 @@ def make_plan(
         device_bytes=hardware.memory_bytes,
         flop_per_second=hardware.rate(config.dtype, _width(model_config)),
         methods=methods,
-        warnings=doubts(selection) + material_warnings(selection, material, config.training.forms, asker.tokenizer),
+        warnings=doubts(selection) + material_warnings(selection, material, config, asker.tokenizer),
     )
 
 
