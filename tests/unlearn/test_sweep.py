@@ -13,6 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from factcensus.indexer.errors import DiskFullError
 from factcensus.unlearn.errors import ConfigError, RunFolderError
 from factcensus.unlearn.progress import Progress
 from factcensus.unlearn.sweep.grid import Sweep, read_sweep
@@ -138,6 +139,23 @@ def test_failed_runs_are_recorded_and_the_others_continue(settings: dict[str, An
     assert [row["status"] for row in result.rows] == ["failed", "done"]
     assert list(result.failed) == ["relations=no-such,seed=5"]
     assert "no fact meets" in result.failed["relations=no-such,seed=5"]
+
+
+def test_a_full_disk_ends_the_grid_and_fails_no_run(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = read_sweep(written(tmp_path, {"seed": [5, 6]}, **settings))
+    begun: list[int] = []
+
+    def refuse(config: Any, *_: Any, **__: Any) -> None:
+        begun.append(config.seed)
+        raise DiskFullError("the disk is full")
+
+    monkeypatch.setattr("factcensus.unlearn.run.run_unlearning", refuse)
+    with pytest.raises(DiskFullError):
+        run_sweep(sweep)
+    assert begun == [5]
+    assert {row["status"] for row in sweep_status(sweep)} == {"pending"}
 
 
 def test_original_is_evaluated_once_for_equal_evaluations(settings: dict[str, Any], tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from factcensus.indexer.errors import FactcensusError
+from factcensus.indexer.errors import DiskFullError, FactcensusError
 from factcensus.indexer.system.files import PARTIAL, replaced_file
 from factcensus.unlearn.config.run_config import MethodConfig, RunConfig, check_config
 from factcensus.unlearn.errors import ConfigError, InterruptedRunError, RunFolderError
@@ -61,6 +61,7 @@ def run_sweep(
     Raises:
         RunFolderError: the folder contains other files, or another process uses it.
         InterruptedRunError: SIGTERM was received; the same call resumes.
+        DiskFullError: the disk is full; the same call resumes.
     """
     from factcensus.unlearn.run import run_unlearning
 
@@ -80,7 +81,7 @@ def run_sweep(
                     run_unlearning(
                         config, evaluator() if evaluator else None, report, inputs=sweep.out / INPUTS, siblings=siblings
                     )
-                except InterruptedRunError:
+                except (InterruptedRunError, DiskFullError):  # every further run would meet it as well
                     raise
                 except FactcensusError as error:
                     result.failed[point.name] = " ".join(str(error).split())
