@@ -75,6 +75,12 @@ def test_answer_with_unknown_tokens_is_an_error(tokenizer: Any) -> None:
         encode(tokenizer, "Where was Hanna born?", "Samarkand", name="f7")
 
 
+def test_errors_show_only_the_beginning_of_a_long_answer(tokenizer: Any) -> None:
+    with pytest.raises(ExampleError, match=r"'f7'.*remove the fact") as error:
+        encode(tokenizer, "Where was Hanna born?", "Samarkand " * 1000, name="f7")
+    assert len(str(error.value)) < 400
+
+
 def test_closing_special_tokens_are_not_part_of_the_answer(tokenizer: Any) -> None:
     end = (tokenizer.eos_token, tokenizer.eos_token_id)
     closing = make_tokenizer(

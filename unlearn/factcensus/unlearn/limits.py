@@ -35,7 +35,7 @@ class Limits:
         if self.positions is not None and len(example) > self.positions:
             return (
                 f"prompt and answer have {len(example)} tokens, but the model has {self.positions} positions; shorten "
-                "the prompt or the template"
+                "the answer, the prompt or the template"
             )
         if (largest := max(example.prompt_ids + example.answer_ids)) >= self.vocabulary:
             return (

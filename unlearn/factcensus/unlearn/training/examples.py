@@ -60,11 +60,11 @@ def encode(
     """
     prompt, answer = prompt.rstrip(), answer.strip()
     if not answer or not prompt:
-        raise ExampleError(f"fact {name!r}: prompt is {prompt!r} and answer {answer!r}; neither may be empty")
+        raise ExampleError(f"fact {name!r}: prompt is {prompt!r:.120} and answer {answer!r:.120}; neither may be empty")
     if check_template(template) == "chat":
         text = render(tokenizer, prompt)
         if prompt.strip() not in text:
-            raise ExampleError(f"fact {name!r}: the chat template leaves out or changes the prompt {prompt!r}")
+            raise ExampleError(f"fact {name!r}: the chat template leaves out or changes the prompt {prompt!r:.120}")
         opened, whole = _plain_ids(tokenizer, text), _plain_ids(tokenizer, text + answer)
     else:
         text = "{prompt} {answer}" if template == "plain" else template
@@ -76,7 +76,10 @@ def encode(
         raise ExampleError(_merged(tokenizer, name, answer, opened, whole))
     answer_ids = whole[len(opened) :]
     if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in answer_ids:
-        raise ExampleError(f"fact {name!r}: the answer {answer!r} contains a word that the tokenizer does not know")
+        raise ExampleError(
+            f"fact {name!r}: the answer {answer!r:.120} contains a word that the tokenizer does not know, so the model "
+            "cannot say it; write the answer with other words, or remove the fact"
+        )
     if end and tokenizer.eos_token_id is not None:
         answer_ids = [*answer_ids, tokenizer.eos_token_id]
     return Example(name, tuple(opened), tuple(answer_ids))
@@ -93,9 +96,9 @@ def _merged(
     alone = tokenizer.convert_ids_to_tokens(list(opened[first:]))
     together = tokenizer.convert_ids_to_tokens(list(whole[first : len(opened) + 2]))
     return (
-        f"fact {name!r}: the tokenizer merges the end of the prompt with the answer {answer!r}, so the answer has no "
-        f"separate first token: the prompt alone ends with {alone}, but with the answer this becomes {together}. End "
-        "the prompt with another character (a colon, a line break), or use a template that adds one, such as "
+        f"fact {name!r}: the tokenizer merges the end of the prompt with the answer {answer!r:.120}, so the answer "
+        f"has no separate first token: the prompt alone ends with {alone}, with the answer it becomes {together}. "
+        "End the prompt with another character (a colon, a line break), or use a template that adds one, such as "
         "template = 'Question: {prompt}\nAnswer: {answer}'"
     )
 
