@@ -75,7 +75,7 @@ def test_facts_are_counted_as_json_and_as_a_parquet_file(
     expected = index.count_facts(table)["cooccurrence_documents"].to_pylist()
     file = BytesIO()
     pq.write_table(table, file)
-    body = generated("models").CountFactsJsonFactsBody.from_dict({"facts": table.to_pylist()})
+    body = generated("models").FactsBody.from_dict({"facts": table.to_pylist()})
     for sent in (body, generated("types").File(payload=BytesIO(file.getvalue()))):
         reply = generated("api.facts.count_facts").sync_detailed("tiny", client=client, body=sent)
         assert reply.status_code == 200, reply.content

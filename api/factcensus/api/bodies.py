@@ -86,8 +86,10 @@ class Body(BaseModel):
 class EntityBody(Body):
     """A name and its aliases: all surface forms of one entity."""
 
-    name: Text = Field(examples=["Marie Curie"])
-    aliases: list[Text] = Field(default=[], examples=[["Maria Skłodowska"]])
+    name: Text = Field(examples=["Marie Curie"], description="The name, which must not be empty.")
+    aliases: list[Text] = Field(
+        default=[], examples=[["Maria Skłodowska"]], description="All other names of the entity."
+    )
 
     def entity(self) -> Entity:
         """Return the entity; raise InputError for an empty name."""
@@ -97,8 +99,8 @@ class EntityBody(Body):
 class Range(Body):
     """Numbers from ``min`` to ``max``, inclusive."""
 
-    min: float | None = None
-    max: float | None = None
+    min: float | None = Field(default=None, description="The smallest value; null for no limit.")
+    max: float | None = Field(default=None, description="The largest value; null for no limit.")
 
 
 Value = Text | bool | int | float | None
@@ -123,8 +125,9 @@ Filters = Annotated[
         default={},
         max_length=20,
         description="Only documents in which every column has one of the values or is in the range. Names are columns "
-        'of the document table or metadata fields (nested: a.b); null and "" select documents without the column.',
-        examples=[{"source": ["wiki", "books"], "year": {"min": 1990}}],
+        'of the document table or metadata fields (nested: a.b); null and "" select documents without the column. '
+        'A range is an object such as {"min": 1990, "max": 1999}.',
+        examples=[{"source": ["wiki", "books"]}],
     ),
 ]
 
@@ -185,8 +188,8 @@ class CountBody(Body):
 class CooccurrenceBody(Body):
     """A subject and an object to count together."""
 
-    subject: EntityBody
-    object: EntityBody
+    subject: EntityBody = Field(description="The entity that the fact is about.")
+    object: EntityBody = Field(description="The other entity.")
     window: Window | None = Field(
         default=None, description="Maximum number of tokens between the two mentions; null for the whole document."
     )
@@ -212,8 +215,18 @@ class ReplicationBody(Body):
         description="One row per fact, as for facts:count.", examples=[[{"subject": "Marie Curie", "object": "Warsaw"}]]
     )
     method: Literal["paper-notebook"] = Field(description="The counting method to replicate.")
-    max_diff_tokens: int = Field(default=RANGES["max_diff_tokens"][1], ge=1, le=RANGES["max_diff_tokens"][0])
-    max_clause_freq: int = Field(default=RANGES["max_clause_freq"][1], ge=1, le=RANGES["max_clause_freq"][0])
+    max_diff_tokens: int = Field(
+        default=RANGES["max_diff_tokens"][1],
+        ge=1,
+        le=RANGES["max_diff_tokens"][0],
+        description="Maximum number of tokens from the start of one mention to the start of the next.",
+    )
+    max_clause_freq: int = Field(
+        default=RANGES["max_clause_freq"][1],
+        ge=1,
+        le=RANGES["max_clause_freq"][0],
+        description="Number of occurrences above which the engine takes a sample.",
+    )
 
 
 class TraceBody(Body):
@@ -232,9 +245,9 @@ class TraceBody(Body):
 class DocumentsBody(Body):
     """A query for documents: a text, a subject with or without an object, or a pattern."""
 
-    text: Text | None = None
-    subject: EntityBody | None = None
-    object: EntityBody | None = None
+    text: Text | None = Field(default=None, description="A text to find.", examples=["Marie Curie"])
+    subject: EntityBody | None = Field(default=None, description="An entity to find, instead of a text.")
+    object: EntityBody | None = Field(default=None, description="An entity in the same document; only with a subject.")
     window: Window | None = Field(default=None, description="As for cooccurrence; only with an object.")
     verbatim: bool = VERBATIM
     normalise: Normalisation | None = Field(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import FastAPI
@@ -51,20 +52,46 @@ SECURITY_SCHEMES: dict[str, Any] = {
     "basic": {"type": "http", "scheme": "basic", "description": "Any user name, and the key as the password."},
 }
 SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}, {"basic": []}, {}]
+#: The groups of routes.
+TAGS = {
+    "counts": "Count a text or a pair of entities; complete names.",
+    "facts": "Count a table of facts.",
+    "documents": "Find the documents behind a number.",
+    "infini-gram": "The wire format of the public infini-gram API, and the counts of a published notebook.",
+    "status": "Health, readiness, version, metrics and reload.",
+    "pages": "Web pages for people.",
+    "indexes": "List and describe the indexes.",
+    "jobs": "Count large tables in the background.",
+}
 #: Headers of every response of a service that limits requests, except those of the routes that need no key.
 HEADERS = {
     "RateLimit-Limit": "Requests per minute.",
     "RateLimit-Remaining": "Requests that may be sent now.",
     "RateLimit-Reset": "Seconds until the limit is fully available again.",
 }
-_HEADERS_OF_RESPONSE = {name: {"$ref": f"#/components/headers/{name}"} for name in HEADERS}
+#: Headers of some responses, with the type of their values.
+OTHER_HEADERS = {
+    "X-Request-ID": "The id of the request, which the log of the service has, too.",
+    "ETag": "Identifies this response; send it as If-None-Match to learn whether it is still valid.",
+    "Location": "The URL of the job.",
+    "Retry-After": "Seconds to wait before asking again.",
+}
+
+
+def _headers(names: Iterable[str]) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
 def openapi_document(app: FastAPI) -> dict[str, Any]:
     """Return the document of this application, created once; ``app.openapi`` is set to this."""
     if app.openapi_schema is None:
         document = get_openapi(
-            title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+            tags=[{"name": name, "description": description} for name, description in TAGS.items()],
+            license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
         )
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         for name in ("HTTPValidationError", "ValidationError"):
@@ -73,28 +100,44 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
         document["components"]["responses"] = {
             "Problem": {
                 "description": "Any error.",
-                "headers": _HEADERS_OF_RESPONSE,
+                "headers": _headers([*HEADERS, "X-Request-ID", "Retry-After"]),
                 "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
             }
         }
         document["components"]["securitySchemes"] = SECURITY_SCHEMES
         document["components"]["headers"] = {
-            name: {"description": description, "schema": {"type": "integer"}} for name, description in HEADERS.items()
+            name: {
+                "description": description,
+                "schema": {"type": "integer" if name in (*HEADERS, "Retry-After") else "string"},
+            }
+            for name, description in (HEADERS | OTHER_HEADERS).items()
         }
         document |= {"servers": SERVERS, "security": SECURITY}
         for path, operations in document["paths"].items():
             for operation in operations.values():
                 _complete(operation, is_open=path in OPEN_ROUTES)
+                _name_bodies(operation, schemas)
         app.openapi_schema = document
     return app.openapi_schema
 
 
+def _name_bodies(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Move the bodies that a route describes itself to the schemas, so that generated clients have types with names."""
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        if (name := content["schema"].get("title")) is not None:
+            schemas[name] = content["schema"]
+            content["schema"] = {"$ref": f"#/components/schemas/{name}"}
+
+
 def _complete(operation: dict[str, Any], *, is_open: bool) -> None:
     """Add our errors and headers to the operation of a route, and mark it as open if it needs no key."""
-    operation["responses"].pop("422", None)
+    responses = operation["responses"]
+    responses.pop("422", None)
     if is_open:
         operation["security"] = []
-    else:
-        for response in operation["responses"].values():
-            response.setdefault("headers", {}).update(_HEADERS_OF_RESPONSE)
-    operation["responses"]["default"] = {"$ref": "#/components/responses/Problem"}
+    for status, response in responses.items():
+        names = ["X-Request-ID"] if is_open else [*HEADERS, "X-Request-ID"]
+        names += ["ETag"] * (status == "304" or (status == "200" and "304" in responses))
+        names += ["Location", "Retry-After"] * (status == "202")
+        response.setdefault("headers", {}).update(_headers(names))
+    responses["default"] = {"$ref": "#/components/responses/Problem"}

@@ -24,9 +24,9 @@ class Question(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     index: str | None = Field(default=None, description="Name of an open index.")
-    subject: str = ""
+    subject: str = Field(default="", description="The name of an entity, or without an object any text.")
     subject_alias: list[str] = Field(default=[], description="May be given several times, or one alias per line.")
-    object: str = ""
+    object: str = Field(default="", description="The other entity; empty to count the subject alone.")
     object_alias: list[str] = Field(default=[], description="May be given several times, or one alias per line.")
     window: str = Field(
         default="", description="Maximum number of tokens between the two mentions; empty for the whole document."

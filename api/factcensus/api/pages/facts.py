@@ -31,7 +31,12 @@ router = new_router("pages")
 MOST_SIZES = 20
 
 
-@router.get("/", summary="Show the web page, or list the index names", response_class=HTMLResponse)
+@router.get(
+    "/",
+    summary="Show the web page, or list the index names",
+    response_class=HTMLResponse,
+    responses={200: {"content": {"application/json": {"schema": {"type": "array", "items": {"type": "string"}}}}}},
+)
 async def page(
     request: Request, service: ServiceOf, indexes: IndexesOf, limits: LimitsOf, question: Annotated[Question, Query()]
 ) -> Response:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import Query, Request
 from fastapi.responses import JSONResponse
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from factcensus.api.dependencies import LimitsOf, OpenIndex, new_router
 from factcensus.api.http.parameters import as_number
@@ -19,6 +19,8 @@ from factcensus.indexer.counting.completion import MOST_COMPLETIONS
 router = new_router("counts")
 #: Default number of completions.
 SHOWN = 10
+#: The bounds are inside, so that the OpenAPI document has them as ``minimum`` and ``maximum``.
+Limit = Annotated[Annotated[int, Field(ge=1, le=MOST_COMPLETIONS)], BeforeValidator(as_number)]
 
 
 @router.get("/v1/indexes/{index}/complete", summary="Complete a name", responses={200: {"model": CompletionAnswer}})
@@ -26,12 +28,10 @@ async def complete(
     request: Request,
     index: OpenIndex,
     limits: LimitsOf,
-    text: Annotated[str, Query(description="The beginning of a name; its last word is completed.")],
-    limit: Annotated[
-        int,
-        BeforeValidator(as_number),
-        Query(ge=1, le=MOST_COMPLETIONS, description="Maximum number of completions."),
-    ] = SHOWN,
+    text: Annotated[
+        str, Query(description="The beginning of a name; its last word is completed.", examples=["Marie Cu"])
+    ],
+    limit: Annotated[Limit, Query(description="Maximum number of completions.")] = SHOWN,
 ) -> JSONResponse:
     """Return completions of the last word that occur in the corpus, most frequent first, with exact counts."""
     check_text(text, "the text", limits)

@@ -15,6 +15,14 @@ from factcensus.indexer import CountIndex, Deadline, Entity
 from factcensus.indexer.answers import CooccurrenceAnswer, CountAnswer, Json
 
 router = new_router("counts")
+GroupBy = Annotated[
+    By,
+    Query(description='"source" or another column; adds the numbers of each of its values.', examples=["source"]),
+]
+FilterText = Annotated[
+    str,
+    Query(description='As in the body of POST, as JSON: {"source": ["wiki"]}.', examples=['{"source": ["wiki"]}']),
+]
 
 
 @router.get(
@@ -25,10 +33,12 @@ router = new_router("counts")
 async def count_by_address(
     request: Request,
     index: OpenIndex,
-    text: Annotated[str, Query(description="The text in percent-encoded UTF-8; a bare + is a space.")],
+    text: Annotated[
+        str, Query(description="The text in percent-encoded UTF-8; a bare + is a space.", examples=["Marie Curie"])
+    ],
     verbatim: Annotated[bool, Query(description="As in the body of POST.")] = False,
-    by: Annotated[By, Query(description='"source" or another column; adds the numbers of each of its values.')] = None,
-    filter: Annotated[str, Query(description='As in the body of POST, as JSON: {"source": ["wiki"]}.')] = "{}",
+    by: GroupBy = None,
+    filter: FilterText = "{}",
 ) -> Response:
     """Count like POST, at a URL that can be shared, bookmarked and cached."""
     body = CountBody(text=text, verbatim=verbatim, by=by, filter=filter_of_text(filter))
@@ -70,13 +80,15 @@ async def count(request: Request, index: OpenIndex, body: CountBody) -> Response
 async def cooccurrence_by_address(  # noqa: PLR0913  # one argument per parameter of the URL
     request: Request,
     index: OpenIndex,
-    subject: Annotated[str, Query(description="The subject's name in percent-encoded UTF-8.")],
-    object: Annotated[str, Query(description="The object's name.")],
-    subject_alias: Annotated[list[str], Query(description="May be given several times.")] = [],  # noqa: B006  # the framework copies it
+    subject: Annotated[
+        str, Query(description="The subject's name in percent-encoded UTF-8.", examples=["Marie Curie"])
+    ],
+    object: Annotated[str, Query(description="The object's name.", examples=["Warsaw"])],
+    subject_alias: Annotated[list[str], Query(description="May be given several times.", examples=[["Curie"]])] = [],  # noqa: B006  # the framework copies it
     object_alias: Annotated[list[str], Query(description="May be given several times.")] = [],  # noqa: B006
-    window: Annotated[WindowText | None, Query(description="As in the body of POST.")] = None,
-    by: Annotated[By, Query(description='"source" or another column; adds the numbers of each of its values.')] = None,
-    filter: Annotated[str, Query(description='As in the body of POST, as JSON: {"source": ["wiki"]}.')] = "{}",
+    window: Annotated[WindowText | None, Query(description="As in the body of POST.", examples=[10])] = None,
+    by: GroupBy = None,
+    filter: FilterText = "{}",
 ) -> Response:
     """Count like POST, at a URL that can be shared, bookmarked and cached."""
     body = CooccurrenceBody(

@@ -58,6 +58,7 @@ ModelsOf = Annotated[Models, Depends(models_of)]
 
 _INTEGER = {"type": "integer"}
 _QUERY: dict[str, Any] = {
+    "title": "InfiniGramQuery",
     "type": "object",
     "required": ["index", "query_type"],
     "properties": {
@@ -75,7 +76,7 @@ _QUERY: dict[str, Any] = {
         **{name: {**_INTEGER, "minimum": 1, "maximum": RANGES[name][0], "default": RANGES[name][1]} for name in RANGES},
         **{name: {**_INTEGER, "minimum": 0} for name in ("s", "rank", "ptr")},
     },
-    "example": {"index": "people", "query_type": "count", "query": "Marie Curie AND Warsaw"},
+    "examples": [{"index": "people", "query_type": "count", "query": "Marie Curie AND Warsaw"}],
 }
 _ERROR = {
     "content": {
