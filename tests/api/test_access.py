@@ -59,6 +59,8 @@ def test_only_requests_with_a_key_are_answered(guarded: str, keys: dict[str, str
             assert (answer.status_code, answer.json()["type"]) == (401, "urn:factcensus:problem:unauthorized"), headers
             challenges = answer.headers.get_list("WWW-Authenticate")
             assert [challenge.split(" ")[0] for challenge in challenges] == ["Basic", "Bearer"]
+            unknown = "does not know the API key" in answer.json()["detail"]
+            assert unknown == (headers in wrong[2:4] or headers == basic("alice")), headers
             assert answer.headers["X-Request-ID"]
     for key in keys.values():
         for headers in ({"Authorization": f"Bearer {key}"}, {"X-API-Key": key}, basic(key)):

@@ -24,6 +24,7 @@ from factcensus.api.client import Client
 from factcensus.api.http import logs
 from factcensus.api.http.access import new_key
 from factcensus.api.http.metrics import Metrics
+from factcensus.api.server import print_url
 from factcensus.api.serving import sources
 from factcensus.api.serving.cache import AnswerCache
 from factcensus.api.settings import Limits, Settings
@@ -298,13 +299,30 @@ def test_a_signal_reloads_and_logs_are_json_with_request_ids(indexes: Path, tmp_
         process.terminate()
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 0
-    entries = [json.loads(line) for line in errors.splitlines() if line.startswith("{")]
+    entries = [json.loads(line) for line in errors.splitlines()]
     (entry,) = [each for each in entries if each.get("request_id") == "my-id"]
     assert entry["level"] == "info"
     assert (entry["method"], entry["route"], entry["status"]) == ("GET", "/v1/indexes/{index}/count", 200)
     assert entry["path"] == "/v1/indexes/three/count"
     assert entry["milliseconds"] > 0
     assert any("opened ['three']" in each["message"] for each in entries)
+
+
+@pytest.mark.parametrize("format", ["text", "json"])
+def test_the_url_is_the_first_line_in_the_format_of_the_log(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, format: str
+) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logs.JsonLines(1) if format == "json" else logging.Formatter("%(message)s"))
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    print_url(["tiny"], "http://127.0.0.1:8080")
+    line = capsys.readouterr().err
+    message = "serving tiny on http://127.0.0.1:8080 (Ctrl+C to stop)"
+    if format == "text":
+        assert line == f"factcensus: {message}\n"
+    else:
+        entry = json.loads(line)
+        assert (entry["message"], entry["level"], entry["worker"]) == (message, "info", 1)
 
 
 def test_a_traceback_is_one_json_line_with_its_request_id() -> None:

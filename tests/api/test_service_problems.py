@@ -90,8 +90,8 @@ def test_invalid_urls_get_problems(
 
 
 def test_method_not_allowed_lists_all_methods_of_the_path(http: httpx.Client) -> None:
-    assert http.put(COUNT).headers["Allow"] == "GET, POST"
-    assert http.put(COOC).headers["Allow"] == "GET, POST"
+    assert http.put(COUNT).headers["Allow"] == "GET, HEAD, POST"
+    assert http.put(COOC).headers["Allow"] == "GET, HEAD, POST"
 
 
 @pytest.mark.parametrize(

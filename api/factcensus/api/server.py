@@ -7,7 +7,6 @@ import gc
 import logging
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from time import monotonic
@@ -17,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from factcensus.api.errors import ListenError
+from factcensus.api.http import logs
 from factcensus.api.http.connections import Connections, GuardedConfig, Listener, possible_connections
 from factcensus.api.http.intake import Slots
 from factcensus.api.settings import Settings
@@ -67,7 +67,7 @@ def handled_signals(stop: Handler, reload: Handler) -> Iterator[None]:
 def print_url(names: Sequence[str], url: str) -> None:
     """Print the first line of the service."""
     shown = ", ".join(names) or "no indexes yet"
-    print(f"factcensus: serving {shown} on {url} (Ctrl+C to stop)", file=sys.stderr, flush=True)
+    logs.notify(f"serving {shown} on {url} (Ctrl+C to stop)")
 
 
 def url_of(listener: socket.socket) -> str:

@@ -250,5 +250,5 @@ def run_worker(settings: Settings, member: Member, shared: socket.socket, pipe: 
     except EOFError:  # the supervisor ended during the start
         sys.exit(1)
     except FactcensusError as error:
-        print(f"factcensus: error: {error}", file=sys.stderr, flush=True)
+        logs.notify(f"error: {error}")
         sys.exit(error.exit_code)

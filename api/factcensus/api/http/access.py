@@ -189,9 +189,11 @@ class Access:
                 headers={"Retry-After": str(quota.wait_s)},
             )
         if self._keys and name is None:
+            given = bool(_given_key(Headers(scope=scope)))
             raise Problem(
                 "unauthorized",
-                "send an API key of this service as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'",
+                ("this service does not know the API key of the request; " if given else "")
+                + "send an API key of this service as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'",
             )
 
     def _name_of(self, headers: Headers) -> str | None:

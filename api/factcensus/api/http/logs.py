@@ -9,6 +9,8 @@ from time import monotonic
 
 import orjson
 
+from factcensus.indexer.system import progress
+
 #: Names in the ``extra`` of a log call that become fields of the JSON object.
 FIELDS = ("request_id", "method", "path", "route", "status", "milliseconds", "holder")
 
@@ -78,6 +80,18 @@ class Bounded(logging.Filter):
         return number < self._most
 
 
+def notify(text: str) -> None:
+    """Write a message that every log level shows: an entry if the log is in JSON, otherwise a line of the program."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler.formatter, JsonLines):
+            record = logging.makeLogRecord(
+                {"name": "factcensus.api", "levelno": logging.INFO, "levelname": "INFO", "msg": text}
+            )
+            print(handler.formatter.format(record), file=sys.stderr, flush=True)
+            return
+    progress.to_stderr(text)
+
+
 def set_up(level: str, format: str, worker: int | None = None) -> None:
     """Send all entries of at least a level to stderr, with the number of the worker if there are several."""
     handler = logging.StreamHandler(sys.stderr)
@@ -90,5 +104,6 @@ def set_up(level: str, format: str, worker: int | None = None) -> None:
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.basicConfig(level=level.upper(), handlers=[handler])
+    progress.notify = notify
     # Of the messages of the server itself, only warnings and errors are useful.
     logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.getLogger().level))

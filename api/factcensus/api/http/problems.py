@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -265,5 +266,6 @@ def _method_not_allowed(request: Request, error: HTTPException) -> Response:
     template = getattr(request.scope.get("route"), "path", "")
     methods = [method.upper() for method in request.app.openapi()["paths"].get(template, {})]
     allowed = ", ".join(methods) or (error.headers or {}).get("Allow", "GET")
+    allowed = re.sub(r"\bGET\b", "GET, HEAD", allowed)  # every route of GET answers HEAD
     detail = f"{request.method[:20]} is not allowed here; allowed: {allowed}"
     return problem_response(request, 405, detail, headers={"Allow": allowed})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TextIO
@@ -130,11 +131,18 @@ def _line(stage: str, done: int, total: int, unit: str, state: _Stage, now: floa
 compiling_is_silent = True
 
 
+def to_stderr(text: str) -> None:
+    """Print a message of the program."""
+    print(f"factcensus: {text}", file=sys.stderr, flush=True)
+
+
+#: Shows a message to the user; a service with a log in JSON writes an entry instead.
+notify: Callable[[str], None] = to_stderr
+
+
 def announce_compiling() -> None:
     """Report once, on stderr, that counting code is being compiled, which takes seconds."""
     global compiling_is_silent
     if not compiling_is_silent:
         compiling_is_silent = True
-        print(
-            "factcensus: compiling counting code for this machine; later commands reuse it", file=sys.stderr, flush=True
-        )
+        notify("compiling counting code for this machine; later commands reuse it")
