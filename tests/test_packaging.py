@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -16,9 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urldefrag
 
+import click
 import markdown
 import pytest
 from build.util import project_wheel_metadata
+
+from factcensus import indexer
+from factcensus.api import client
+from factcensus.indexer.cli.root import build_root
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -109,14 +115,40 @@ def test_search_finds_a_page_without_other_hosts(browser: Browser, address: str)
     page.close()
 
 
-def test_the_reference_has_every_command_and_the_docstrings(site: Path) -> None:
-    commands = (site / "reference" / "command-line.html").read_text(encoding="utf-8")
-    for name in ("count", "facts-stratify", "index-build", "unlearn-run"):
-        assert f'id="{name}"' in commands
-    python = (site / "reference" / "python.html").read_text(encoding="utf-8")
-    assert "CountIndex.open" in python
-    assert "&gt;&gt;&gt;" in python, "examples are code"
-    assert ":func:" not in python
+def test_the_reference_has_every_command(site: Path) -> None:
+    page = (site / "reference" / "command-line.html").read_text(encoding="utf-8")
+    missing = [words for words in commands_of(build_root()) if f'id="{"-".join(words)}"' not in page]
+    assert not missing
+
+
+def commands_of(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    if not isinstance(command, click.Group):
+        yield words
+        return
+    for name in command.list_commands(click.Context(command)):
+        found = command.get_command(click.Context(command), name)
+        assert found is not None
+        yield from commands_of(found, (*words, name))
+
+
+def test_the_reference_has_every_public_name_with_its_docstring(site: Path) -> None:
+    page = (site / "reference" / "python.html").read_text(encoding="utf-8")
+    ids = set(re.findall(r'id="(factcensus\.[\w.]+)"', page))
+    names = {id.rpartition(".")[2] for id in ids}
+    assert not {*indexer.__all__, *client.__all__} - names
+    assert any(id.endswith("CountIndex.open") for id in ids)
+    assert "&gt;&gt;&gt;" in page, "examples are code"
+    assert ":func:" not in page
+
+
+def test_the_reference_has_every_route_and_type(site: Path) -> None:
+    page = (site / "reference" / "routes.html").read_text(encoding="utf-8")
+    document = json.loads((ROOT / "api" / "openapi.json").read_text(encoding="utf-8"))
+    for path, operations in document["paths"].items():
+        for method in operations:
+            assert f"<code>{method.upper()} {path}</code>" in page, (method, path)
+    for name in document["components"]["schemas"]:
+        assert has_id(site / "reference" / "routes.html", name.lower()), name
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from collections.abc import Iterator
@@ -29,14 +30,28 @@ PUBLIC = {
     ],
     "Tables of facts": [
         "factcensus.indexer.tables.facts.read_facts",
+        "factcensus.indexer.tables.facts.facts_from_rows",
         "factcensus.indexer.tables.counts.count_facts",
         "factcensus.indexer.tables.strata.stratify",
         "factcensus.indexer.counting.scan.scan_facts",
         "factcensus.indexer.tables.files.write_table",
     ],
-    "Building": ["factcensus.indexer.building.build.build_index", "factcensus.indexer.building.build.add_to_index"],
-    "Asking a service": ["factcensus.api.client.Client"],
-    "Errors": ["factcensus.indexer.errors"],
+    "Building and changing": [
+        "factcensus.indexer.building.build.build_index",
+        "factcensus.indexer.building.build.add_to_index",
+        "factcensus.indexer.changing.deletion.delete_documents",
+        "factcensus.indexer.building.compaction.compact_index",
+        "factcensus.indexer.changing.slices.slice_index",
+        "factcensus.indexer.changing.verify.verify_index",
+    ],
+    "Asking a service": [
+        "factcensus.api.client.Client",
+        "factcensus.api.client.RemoteJob",
+        "factcensus.api.client.AsyncClient",
+        "factcensus.api.client.AsyncRemoteJob",
+        "factcensus.api.client.count_facts",
+    ],
+    "Errors": ["factcensus.indexer.errors", "factcensus.api.errors"],
 }
 #: A link or an image in Markdown: text, target and anchor.
 _LINK = re.compile(r"(!?\[(?:[^\]\[]|\[[^\]]*\])*\])\(([^)#\s]+)(#[^)\s]*)?\)")
@@ -55,6 +70,7 @@ def on_files(files: Files, *, config: Any) -> Files:
             home.dest_uri, home.url = "index.html", "index.html"
     files.append(File.generated(config, "reference/command-line.md", content=_command_line()))
     files.append(File.generated(config, "reference/python.md", content=_python()))
+    files.append(File.generated(config, "reference/routes.md", content=_routes()))
     return files
 
 
@@ -75,6 +91,64 @@ def _on_the_site(found: re.Match[str], source: str, uri: str, files: Files) -> s
     if site is None or files.get_file_from_path(site) is None:
         return f"`{path}`" if text[1:-1] in (target, path) else f"{text[1:-1]} (`{path}`)"
     return f"{text}({posixpath.relpath(site, posixpath.dirname(uri) or '.')}{anchor})"
+
+
+def _routes() -> str:
+    """Return a page with every route and type of the OpenAPI document."""
+    document = json.loads((ROOT / "api" / "openapi.json").read_text(encoding="utf-8"))
+    lines = [
+        "# REST routes",
+        "",
+        "This page is made from `openapi.json`. [rest-api.md](../rest-api.md) shows each route with an example.",
+        "",
+    ]
+    for tag in document["tags"]:
+        lines += [f"## {tag['name']}", "", tag["description"], ""]
+        for path, operations in document["paths"].items():
+            for method, operation in operations.items():
+                if operation["tags"] == [tag["name"]]:
+                    lines += _route(f"{method.upper()} {path}", operation)
+    lines += ["## Types", ""]
+    for name, schema in document["components"]["schemas"].items():
+        lines += [f"### {name}", "", schema.get("description", ""), ""]
+        rows = [(field, each) for field, each in schema["properties"].items()]
+        lines += _table(rows, set(schema.get("required", ())))
+    return "\n".join(lines)
+
+
+def _route(heading: str, operation: dict[str, Any]) -> list[str]:
+    lines = [f"### `{heading}`", "", f"{operation['summary']}. {operation['description']}", ""]
+    parameters = operation.get("parameters", [])
+    rows = [(each["name"], each["schema"] | {"description": each["description"]}) for each in parameters]
+    lines += _table(rows, {each["name"] for each in parameters if each.get("required")})
+    for status, response in {"Body": operation.get("requestBody", {}), **operation["responses"]}.items():
+        contents = response.get("content", {}).items()
+        types = [f"`{media}` {_type(content['schema'])}" for media, content in contents]
+        if types:
+            lines += [f"{status}: {', '.join(types)}", ""]
+    return lines
+
+
+def _table(rows: list[tuple[str, dict[str, Any]]], required: set[str]) -> list[str]:
+    if not rows:
+        return []
+    lines = ["| name | type | meaning |", "| --- | --- | --- |"]
+    for name, schema in rows:
+        meaning = schema.get("description", "") + " (required)" * (name in required)
+        lines.append(f"| `{name}` | {_type(schema)} | {meaning.replace('|', chr(92) + '|')} |")
+    return [*lines, ""]
+
+
+def _type(schema: dict[str, Any]) -> str:
+    """Return the type of a schema in a few words, with links to the named types."""
+    if (reference := schema.get("$ref")) is not None:
+        name = reference.rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if alternatives := schema.get("anyOf") or schema.get("oneOf"):
+        return " or ".join(dict.fromkeys(map(_type, alternatives)))
+    if schema.get("type") == "array":
+        return f"list of {_type(schema.get('items', {}))}"
+    return str(schema.get("type", "any value"))
 
 
 def _command_line() -> str:

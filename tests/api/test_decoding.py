@@ -232,7 +232,7 @@ def test_small_hostile_bodies_cost_little_memory_and_cpu_time(index_folder: Path
     """Print the peaks in MiB and the milliseconds of CPU time of all cases (``pytest -s``) for docs/security.md."""
     with started(index_folder, "--port", "0") as (process, url), httpx.Client(base_url=url, timeout=60) as client:
         with Client(url) as ready:
-            ready.wait_ready(120)
+            ready.wait_ready(300)
         good = {"content": b"subject,object\nCurie,Warsaw\n", "headers": {"Content-Type": "text/csv"}}
         expected = client.post(ROUTE, **good).content  # type: ignore[arg-type]  # of httpx's many types
         watched = Watched(process.pid, client)
@@ -252,7 +252,7 @@ def test_small_hostile_bodies_cost_little_memory_and_cpu_time(index_folder: Path
 def test_no_process_outlives_a_killed_service(index_folder: Path) -> None:
     with started(index_folder, "--port", "0") as (process, url), httpx.Client(base_url=url, timeout=60) as client:
         with Client(url) as ready:
-            ready.wait_ready(120)
+            ready.wait_ready(300)
         (decoder,) = children_of(process.pid)
         body = b"subject,object\n" + b"Marie Curie,Warsaw\n" * 900_000
 
@@ -289,7 +289,7 @@ def test_long_column_names_repeated_in_every_row_use_little_memory(index_folder:
     body = b"".join(json.dumps(each).encode() + b"\n" for each in (wide, *[row] * 999))
     with started(index_folder, "--port", "0") as (process, url), httpx.Client(base_url=url, timeout=60) as client:
         with Client(url) as ready:
-            ready.wait_ready(120)
+            ready.wait_ready(300)
         idle, peak, read = bytes_of(process.pid, "VmRSS"), 0, 0
         headers = {"Content-Type": "application/x-ndjson", "Accept-Encoding": "identity"}
         with client.stream("POST", ROUTE, content=body, headers=headers) as answer:

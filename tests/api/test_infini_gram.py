@@ -560,7 +560,7 @@ def test_a_client_of_the_api_works_after_changing_the_url(tmp_path: Path) -> Non
     folder = build(tmp_path, TOY, "v4_toy_bytes", shard_tokens=80)
     with started(folder, "--port", "0") as (process, url):
         with Client(url) as client:
-            client.wait_ready(120)
+            client.wait_ready(300)
         payload = {"index": "v4_toy_bytes", "query_type": "count", "query": "capital of France"}
         result = documented_client(f"{url}/", payload)
         assert (result["count"], result["approx"], len(result["tokens"])) == (2, False, 17)

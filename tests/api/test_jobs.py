@@ -209,7 +209,7 @@ def test_stored_jobs_survive_a_killed_process(settings: Settings, index_folder: 
     facts, headers = many(6000), {"Content-Type": ARROW, "Prefer": "respond-async"}
     with started(index_folder, "--port", "0", **environment) as (process, url):
         with Client(url) as client:
-            client.wait_ready(120)
+            client.wait_ready(300)
         job = httpx.post(url + ROUTE, content=arrow_of(facts), headers=headers, timeout=60).json()
         process.kill()
         process.communicate(timeout=20)

@@ -288,7 +288,7 @@ def test_reload_needs_an_administrator_key_or_loopback(indexes: Path, tmp_path: 
 def test_a_signal_reloads_and_logs_are_json_with_request_ids(indexes: Path, tmp_path: Path) -> None:
     with started("--indexes-in", indexes, "--port", "0", FACTCENSUS_LOG_FORMAT="json") as (process, url):
         with Client(url, timeout_s=120) as client:
-            client.wait_ready(120)
+            client.wait_ready(300)
             build_index([corpus(tmp_path / "corpora" / "new", "Paris new")], indexes / "three", jobs=1)
             process.send_signal(signal.SIGHUP)
             until(lambda: len(client.indexes()) == 3)

@@ -62,7 +62,7 @@ def test_the_response_body_does_not_wait_for_the_acknowledgement_of_the_headers(
 def test_a_signal_causes_an_orderly_shutdown(index_folder: Path, number: signal.Signals) -> None:
     with started(index_folder, "--port", "0") as (process, url):
         with Client(url) as client:
-            client.wait_ready(120)
+            client.wait_ready(300)
             assert client.count("tiny", "Paris").documents == 3
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", url)
         process.send_signal(number)
@@ -97,7 +97,7 @@ def test_the_environment_sets_options_that_are_not_given(index_folder: Path) -> 
     env = {"FACTCENSUS_PORT": "0", "FACTCENSUS_HOST": "localhost", "FACTCENSUS_LOG_LEVEL": "warning"}
     with started(index_folder, **env) as (process, url):
         with Client(url) as client:
-            client.wait_ready(120)
+            client.wait_ready(300)
         process.terminate()
         _, errors = process.communicate(timeout=20)
     assert errors == ""

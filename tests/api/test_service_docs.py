@@ -67,7 +67,7 @@ def example_service() -> Iterator[tuple[Path, str]]:
                 assert process.stderr is not None
                 (url,) = re.findall(r"http://\S+", process.stderr.readline())
                 with Client(url) as client:
-                    client.wait_ready(120)
+                    client.wait_ready(300)
                 yield Path(folder), url
             finally:
                 process.terminate()
