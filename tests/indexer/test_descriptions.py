@@ -56,6 +56,14 @@ def test_a_description_has_the_quantiles_zeros_and_strata_of_a_table() -> None:
     assert found.ambiguous == ()
 
 
+def test_rows_that_repeat_a_fact_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = pa.concat_tables([counts_table([1, 2])] * 2)
+    assert (describe(table).facts, describe(table).repeated, describe(counts_table([1, 2])).repeated) == (4, 2, 0)
+    write_table(table, tmp_path / "a.csv")
+    assert main(["facts", "describe", str(tmp_path / "a.csv")]) == 0
+    assert re.search(r"^repeated rows among them +2$", capsys.readouterr().out, re.MULTILINE)
+
+
 def test_a_name_that_is_an_alias_of_another_entity_is_ambiguous() -> None:
     table = counts_table([1, 2, 3]).set_column(0, "subject", [["Bush", "George W. Bush", "Lima"]])
     table = table.append_column("subject_aliases", pa.array([["Bush "], ["bush", "Dubya"], None]))
@@ -342,6 +350,12 @@ def test_descriptions_and_comparisons_display_themselves_in_notebooks() -> None:
     shown = compare(table, counts_table([0, 9, 5]))._repr_html_()
     assert "largest differences" in shown
     assert "<td>s1</td>" in shown
+
+
+def test_common_words_are_listed_before_names_that_two_entities_share() -> None:
+    table = counts_table([1, 1, 1], subject_documents=[1, 1, 900], object_documents=[0, 0, 0])
+    table = table.append_column("subject_aliases", pa.array([["s1"], None, None], pa.list_(pa.string())))
+    assert [each.name for each in describe(table, documents=1000).ambiguous] == ["s2", "s1"]
 
 
 def test_one_common_name_in_two_spellings_is_listed_once() -> None:

@@ -82,6 +82,8 @@ def describe(
         return
     top = MOST_AMBIGUOUS if top is None else top
     rows: list[list[Cell]] = [["facts", found.facts], [f"facts with {by} = 0", found.zeros]]
+    if found.repeated:
+        rows.insert(1, ["repeated rows among them", found.repeated])
     names = {0.0: "least", 0.5: "median", 1.0: "most"}
     for share, value in found.quantiles.items():
         rows.append([names.get(share, f"{100 * share:.0f} % quantile"), value])
@@ -186,16 +188,20 @@ def _print_comparison(compared: Comparison, names: tuple[str, str], top: int, st
             correlation += f" (95 % interval {compared.interval[0]:.3f} to {compared.interval[1]:.3f})"
     summary: list[list[Cell]] = [["facts in both tables", f"{compared.facts:,}"]]
     if names != compared.by:  # otherwise the two are columns of one table
-        summary += [
-            [f"facts only in {names[0]}", f"{compared.only_first:,}"],
-            [f"facts only in {names[1]}", f"{compared.only_second:,}"],
+        summary.extend(
+            [
+                [f"facts only in {names[0]}", f"{compared.only_first:,}"],
+                [f"facts only in {names[1]}", f"{compared.only_second:,}"],
+            ]
+        )
+    summary.extend(
+        [
+            ["equal counts", f"{compared.equal:,}"],
+            [f"0 only in {names[0]}", f"{compared.first_zeros:,}"],
+            [f"0 only in {names[1]}", f"{compared.second_zeros:,}"],
+            ["Spearman's rank correlation", correlation],
         ]
-    summary += [
-        ["equal counts", f"{compared.equal:,}"],
-        [f"0 only in {names[0]}", f"{compared.first_zeros:,}"],
-        [f"0 only in {names[1]}", f"{compared.second_zeros:,}"],
-        ["Spearman's rank correlation", correlation],
-    ]
+    )
     parts = [("", summary, ["", "value"])]
     if compared.differences[:top]:
         rows: list[list[Cell]] = [

@@ -129,17 +129,20 @@ def compare(
             table, the tables share no fact, or their counts come from different versions of an analyzer.
     """
     second_by = second_by or by
-    first, second = as_counts(first), as_counts(second)
-    _check_analyzers(first, second)
-    columns = [name for name in _IDENTITY if name in first.column_names and name in second.column_names]
-    counts = counts_of(first, by), counts_of(second, second_by)
-    places = _places(first, columns, counts[0], "first"), _places(second, columns, counts[1], "second")
+    tables: tuple[pa.Table, pa.Table] = as_counts(first), as_counts(second)
+    _check_analyzers(*tables)
+    columns = [name for name in _IDENTITY if all(name in each.column_names for each in tables)]
+    counts = counts_of(tables[0], by), counts_of(tables[1], second_by)
+    places = (
+        _places(tables[0], columns, counts[0], "first"),
+        _places(tables[1], columns, counts[1], "second"),
+    )
     shared = [(row, places[1][key]) for key, row in places[0].items() if key in places[1]]
     if not shared:
         raise InputError(f"the two tables share no fact; facts are the same if {', '.join(columns)} are equal")
     rows = np.array(shared)
     both = np.stack([counts[0][rows[:, 0]], counts[1][rows[:, 1]]], axis=1)
-    names = [first[role].to_pylist() for role in ("subject", "object")]
+    names = [tables[0][role].to_pylist() for role in ("subject", "object")]
     differences = [
         Difference(names[0][row], names[1][row], *pair)
         for (row, _), pair in zip(shared, both.tolist(), strict=True)
@@ -154,7 +157,7 @@ def compare(
         len(shared) - len(differences),
         int(((both[:, 0] == 0) & (both[:, 1] > 0)).sum()),
         int(((both[:, 0] > 0) & (both[:, 1] == 0)).sum()),
-        first.num_rows + second.num_rows - len(places[0]) - len(places[1]),
+        tables[0].num_rows + tables[1].num_rows - len(places[0]) - len(places[1]),
         correlation,
         _interval(correlation, len(shared)),
         both,

@@ -55,14 +55,16 @@ class Description:
     Attributes:
         by: The column of counts that is summarised.
         facts: Number of facts.
+        repeated: Number of rows with the subject, object and relation of an earlier row; they are counted as facts.
         zeros: Number of facts whose count is 0.
         quantiles: Count at each quantile of :data:`QUANTILES`. Each is a count of the table, never an average of two.
         strata: The strata from rarest to most frequent; empty if the table has none.
-        ambiguous: The names that may mean something else.
+        ambiguous: The names that may mean something else: first common words, most documents first.
     """
 
     by: str
     facts: int
+    repeated: int
     zeros: int
     quantiles: dict[float, int]
     strata: tuple[StratumSize, ...]
@@ -71,7 +73,11 @@ class Description:
     def _repr_html_(self) -> str:
         """Return the tables that the command prints, for notebooks."""
         names = {0.0: "least", 0.5: "median", 1.0: "most"}
-        rows: list[tuple[object, object]] = [("facts", self.facts), ("facts with 0", self.zeros)]
+        rows: list[tuple[object, object]] = [
+            ("facts", self.facts),
+            ("repeated rows among them", self.repeated),
+            ("facts with 0", self.zeros),
+        ]
         rows += [(names.get(share, f"{100 * share:.0f} % quantile"), value) for share, value in self.quantiles.items()]
         tables = [html_table(self.by, ["", "value"], rows)]
         if self.strata:
@@ -87,6 +93,7 @@ class Description:
         return {
             "by": self.by,
             "facts": self.facts,
+            "repeated": self.repeated,
             "zeros": self.zeros,
             "quantiles": {f"{share:g}": value for share, value in self.quantiles.items()},
             "strata": [{"stratum": each.stratum, "label": each.label, "facts": each.facts} for each in self.strata],
@@ -116,16 +123,23 @@ def describe(
     Raises:
         InputError: The column does not exist or has a value that is not a count, or the table has no rows.
     """
-    table = as_counts(table)
-    counts = counts_of(table, by)
+    rows: pa.Table = as_counts(table)
+    counts = counts_of(rows, by)
     return Description(
         by,
         len(counts),
+        _repeated(rows),
         int((counts == 0).sum()),
         {share: int(np.quantile(counts, share, method="lower")) for share in QUANTILES},
-        tuple(_strata(table)),
-        (*_shared_names(table), *(() if documents is None else _common_names(table, documents, documents_with))),
+        tuple(_strata(rows)),
+        (*(() if documents is None else _common_names(rows, documents, documents_with)), *_shared_names(rows)),
     )
+
+
+def _repeated(table: pa.Table) -> int:
+    names = [name for name in ("subject", "object", "relation") if name in table.column_names]
+    distinct: int = table.select(names).group_by(names).aggregate([]).num_rows
+    return int(table.num_rows) - distinct
 
 
 def _strata(table: pa.Table) -> Iterable[StratumSize]:

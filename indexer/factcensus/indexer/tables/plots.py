@@ -83,9 +83,9 @@ def plot_counts(
         ModuleNotFoundError: matplotlib is not installed.
     """
     check_figure(Path(path))
-    table = as_counts(table)
-    counts = counts_of(table, by)
-    groups = _groups(table, counts)
+    rows: pa.Table = as_counts(table)
+    counts = counts_of(rows, by)
+    groups = _groups(rows, counts)
 
     def paint(axes: Axes) -> None:
         from matplotlib.ticker import MaxNLocator
@@ -110,12 +110,13 @@ def plot_counts(
         _mark_zero(axes.xaxis, counts)
         axes.set_xlim(edges[0] / 1.15, edges[-1])
         axes.set_ylim(0, 1.05 * below.max())
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=True))
+        axes.yaxis.set_major_formatter(lambda facts, _: f"{facts:,.0f}")
         axes.grid(visible=False, axis="x")
         axes.set_xlabel(f"{_words(by)} (log scale)")
         axes.set_ylabel("number of facts")
         if len(groups) > 1:
-            heading = "stratum" if _strata_are_of(table, counts) else "stratum (of another count)"
+            heading = "stratum" if _strata_are_of(rows, counts) else "stratum (of another count)"
             axes.figure.legend(fontsize=8, loc="outside right upper", title=heading, title_fontsize=8, alignment="left")
 
     _save(paint, Path(path), title, (5.5, 3.1))

@@ -37,9 +37,9 @@ def stratify(table: Facts, by: str = "cooccurrence_documents", bins: str = "quan
         InputError: The column does not exist, a value is not a count, the bins are invalid, the counts come from
             different analyzers, or the user's table has columns that stratifying adds.
     """
-    table = without_strata(as_counts(table))
-    check_one_analyzer(table)
-    counts = counts_of(table, by)
+    strata: pa.Table = without_strata(as_counts(table))
+    check_one_analyzer(strata)
+    counts = counts_of(strata, by)
     bounds = _bounds(counts, bins)
     lows = np.array([low for low, _ in bounds])
     stratum = np.searchsorted(lows, counts, side="right") - 1
@@ -51,8 +51,8 @@ def stratify(table: Facts, by: str = "cooccurrence_documents", bins: str = "quan
         "stratum_high": pa.array([bounds[s][1] for s in stratum], pa.int64()),
     }
     for name, values in columns.items():
-        table = table.append_column(name, values)
-    return table
+        strata = strata.append_column(name, values)
+    return strata
 
 
 Bounds = list[tuple[int, int | None]]
