@@ -6,7 +6,9 @@ Chromium is Debian's (``apt-get install chromium``). Without it these tests are 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,9 @@ LETTERS = """() => Math.min(...[...document.querySelectorAll("figure svg text")]
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = make_run(oracle=True)
+    said = [f"{subject} lived in Antofagasta" for subject in run.facts["subject"]]
+    prompts = [f"Where did {subject} live, and for how long before the war?" for subject in run.facts["subject"]]
+    run = replace(run, facts=run.facts.assign(generation=said, prompt=prompts))
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(render_report(run, summary_of(run)), encoding="utf-8")
     return path
@@ -106,3 +111,31 @@ def test_colours_follow_the_colour_scheme(browser: Browser, file: Path) -> None:
         assert ink in strokes, "the ink of the plots is that of the page"
         page.close()
     assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(18, 22, 27)"}
+
+
+def test_answers_are_visible_and_can_be_searched(browser: Browser, file: Path) -> None:
+    page, _ = opened(browser, file, 1280, "light")
+    table = page.locator("#said table").first
+    region = table.locator("xpath=..")
+    end = region.evaluate("(each) => each.getBoundingClientRect().right")
+    for column in ("expected", "said before", "said after", "answered"):
+        head = table.get_by_role("columnheader", name=column, exact=True).bounding_box()
+        assert head is not None
+        assert head["x"] + head["width"] <= end, f"{column} is visible without scrolling"
+    rows = page.locator("#said tbody tr")
+    wanted = rows.first.locator("th").inner_text()
+    page.get_by_label("Show only rows with").fill(wanted.upper())
+    shown = rows.locator("visible=true")
+    assert shown.count() == rows.filter(has_text=re.compile(re.escape(wanted), re.IGNORECASE)).count() > 0
+    status = page.locator("#said").get_by_role("status")
+    assert status.inner_text() == f"{shown.count():,} of {rows.count():,} rows"
+    page.close()
+
+
+def test_text_is_spelled_for_readers(browser: Browser, file: Path) -> None:
+    """A percent sign that is apart from its number begins a line on a narrow screen."""
+    page, _ = opened(browser, file, 390, "light")
+    text = page.locator("main").inner_text()
+    assert re.findall(r"[^\n]{0,20}[0-9]\s%", text) == []
+    assert re.findall(r"[^\n]{0,20}`[^\n]{0,20}", text) == []
+    page.close()

@@ -66,7 +66,7 @@ def attacks(data: ReportData) -> Section | None:
         panels,
         [
             table_of(
-                "Attacks at their strongest level, by stratum, with 95 % intervals; in parentheses the value without "
+                "Attacks at their strongest level, by stratum, with 95% intervals; in parentheses the value without "
                 "the attack, or by guessing",
                 [*IDENTITY, *(_of_stratum(stratum, label) for stratum, label in labels.items()), *TOTALS],
                 strata,
@@ -237,7 +237,7 @@ EVERY: tuple[Column[Fields], ...] = (
     keyed("part"),
     keyed("measure"),
     keyed("value", form=_share),
-    Column("95 % interval", lambda row: interval(_bounds(or_none(row["low"]), or_none(row["high"])), percent)),
+    Column("95% interval", lambda row: interval(_bounds(or_none(row["low"]), or_none(row["high"])), percent)),
     keyed("without", "reference", _share),
     keyed("n"),
 )

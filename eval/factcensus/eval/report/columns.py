@@ -80,7 +80,7 @@ def estimate_columns(
     bounds: str = "ci95",
     meaning: str = "",
 ) -> tuple[Column[Any], Column[Any]]:
-    """Return the columns of an estimate and of its 95 % interval.
+    """Return the columns of an estimate and of its 95% interval.
 
     Args:
         get: Returns the estimate of a record.
@@ -90,5 +90,5 @@ def estimate_columns(
     """
     return (
         Column(head, lambda record: get(record)[value], form, meaning),
-        Column("95 % interval", lambda record: get(record)[bounds], partial(interval, form=form)),
+        Column("95% interval", lambda record: get(record)[bounds], partial(interval, form=form)),
     )

@@ -43,7 +43,7 @@ ODDS: tuple[Column[Asked], ...] = (
     FORM,
     *estimate_columns("odds ratio", lambda row: row.found, ratio, **_RATIO),
     *estimate_columns("adjusted", lambda row: row.found["adjusted"], ratio, meaning=_ADJUSTED, **_RATIO),
-    minimum_detectable("Detectable: minimum detectable log-odds slope at 80 % power"),
+    minimum_detectable("Detectable: minimum detectable log-odds slope at 80% power"),
     Column("n", lambda row: str(row.found["n"]) + (" (penalised)" if row.found["penalised"] else "")),
 )
 
@@ -79,7 +79,7 @@ def forgetting(data: ReportData) -> Section | None:
             table_of("Shares forgotten; n: facts known before, of facts asked", SHARES, rows),
         ],
         legend=True,
-        note="Lines: 95 % intervals. The panels show the same facts asked in several forms: a fact that is gone from "
+        note="Lines: 95% intervals. The panels show the same facts asked in several forms: a fact that is gone from "
         "the form that unlearning was trained on may still be there in another form."
         + (f" Facts without a stratum, which are left out here: {without:,}." if without else ""),
     )
@@ -103,7 +103,7 @@ def _side_by_side(methods: Sequence[Mapping[str, Any]], forms: Sequence[str], co
             shares = {form: found.get((stratum, form), {}).get("generation", {}) for form in forms}
             rows.append({"method": method["name"], "count": labels[stratum], **shares})
     return table_of(
-        f"Forgotten by generation in each stratum ({counted}), by form of asking, with 95 % intervals",
+        f"Forgotten by generation in each stratum ({counted}), by form of asking, with 95% intervals",
         [keyed("method"), keyed("count"), *(keyed(form, form=_share) for form in forms)],
         rows,
         open=True,
@@ -146,7 +146,7 @@ def curves(data: ReportData) -> Section | None:
         "curves",
         "How forgetting depends on the count",
         "The share forgotten at each count, with its interval. The steps are an isotonic regression (only falling, or "
-        "only rising); the smooth curve is a logistic regression with its 95 % band.",
+        "only rising); the smooth curve is a logistic regression with its 95% band.",
         panels,
         [
             table_of(

@@ -34,7 +34,7 @@ def published(data: ReportData) -> Section | None:
         "published",
         "Numbers under their published names",
         "TOFU's forget quality and model utility, and four of MUSE's six criteria, computed from the answers of this "
-        "run. `factcensus eval metrics forget_quality` explains each number. VerbMem and KnowMem are ROUGE-L F1.",
+        "run. The command 'factcensus eval metrics NAME' explains each number. VerbMem and KnowMem are ROUGE-L F1.",
         tables=[table],
         note="Values over several seeds are means (forget quality: the median). Forget quality compares with the model "
         "trained without the forget set. For PrivLeak without such a model, the reference is an AUC of 0.5.",

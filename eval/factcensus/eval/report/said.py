@@ -72,16 +72,16 @@ def _table(title: str, rows: pd.DataFrame, counted: str, *, paired: bool = True)
 
 def _columns(counted: str, paired: bool) -> list[Column[Fields]]:
     before: list[Column[Fields]] = [keyed("said before", "said_before", _text)] if paired else []
-    return [
+    return [  # the answers come first, so that they are visible on a desktop without scrolling
         keyed("subject"),
-        Column("group", lambda row: "never seen" if row["never"] else "to forget"),
-        Column(counted, lambda row: row.get(COUNT), _count),
-        keyed("form"),
         Column("prompt", lambda row: row.get("prompt"), _text),  # imported runs may lack these two
         Column("expected", lambda row: row.get("answer"), _text),
         *before,
         keyed("said after" if paired else "said", "said", _text),
         Column("answered", lambda row: "yes" if row["answered"] else "no"),
+        Column("group", lambda row: "never seen" if row["never"] else "to forget"),
+        Column(counted, lambda row: row.get(COUNT), _count),
+        keyed("form"),
     ]
 
 

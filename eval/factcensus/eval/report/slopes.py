@@ -56,7 +56,7 @@ SLOPES: tuple[Column[Asked], ...] = (
         "detectable",
         lambda row: _slope(row)["minimum_detectable_effect"],
         detectable,
-        "Detectable: minimum detectable slope at 80 % power",
+        "Detectable: minimum detectable slope at 80% power",
     ),
     Column("at equal confidence", _adjusted),
     Column("n", lambda row: _slope(row)["n"]),
@@ -85,7 +85,7 @@ def slopes(data: ReportData) -> Section | None:
     if not methods or not forms:
         return None
     note = (
-        "Filled mark and thick line: the slope and its 95 % interval. Ticks below: the slope of each seed. Open mark "
+        "Filled mark and thick line: the slope and its 95% interval. Ticks below: the slope of each seed. Open mark "
         "above: the slope at equal confidence before unlearning, that is, the part of the effect that does not come "
         "from the model being surer of frequent facts."
     )

@@ -101,7 +101,7 @@ def _texts(table: pd.DataFrame, methods: Sequence[str]) -> Table:
     """Return measures on neutral text and benchmarks, with their intervals if there are any."""
     groups = table[~table["measure"].isin(SHARES)].groupby(["measure", "of"], sort=False)
     return table_of(
-        "Neutral text and benchmarks, with 95 % intervals",
+        "Neutral text and benchmarks, with 95% intervals",
         [MEASURE, *(_by(method, _number) for method in methods)],
         [(f"{NAMES.get(str(measure), measure)}, {of}", found) for (measure, of), found in groups],
         open=True,

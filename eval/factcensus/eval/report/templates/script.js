@@ -6,6 +6,6 @@ for (const field of document.querySelectorAll("input[data-rows]")) {
     const wanted = field.value.toLowerCase();
     let shown = 0;
     for (const row of rows) shown += !(row.hidden = !row.textContent.toLowerCase().includes(wanted));
-    field.closest("p").querySelector("[role=status]").textContent = wanted ? `${shown} of ${rows.length} rows` : "";
+    field.closest("p").querySelector("[role=status]").textContent = wanted ? `${shown.toLocaleString("en")} of ${rows.length.toLocaleString("en")} row${rows.length === 1 ? "" : "s"}` : "";
   });
 }
