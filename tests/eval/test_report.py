@@ -25,6 +25,7 @@ from factcensus.eval.report.printed import summary_text
 from factcensus.eval.report.said import MOST_ROWS, said
 from factcensus.eval.report.section import ReportData
 from factcensus.eval.runs import Run, summary_of
+from factcensus.eval.statistics.intervals import wilson
 from factcensus.indexer.cli import main
 
 METHODS = ("simnpo", "simnpo_count")
@@ -311,3 +312,29 @@ def test_plain_table_has_methods_strata_and_the_slope_of_every_seed(summary: dic
     for value in (slope["value"], *(seed["value"] for seed in slope["per_seed"])):
         assert f"{value:+.2f}" in lines[0]
     assert len({len(line.rstrip()) for line in lines}) == 1
+
+
+@pytest.mark.parametrize("lost", [20.0, 0.0], ids=["all forgotten", "none forgotten"])
+@pytest.mark.parametrize("people", [28, 1])
+def test_outcomes_without_variation_are_reported_without_intervals_of_width_0(lost: float, people: int) -> None:
+    """Every fact changes by the same number, so no slope or mean can have an interval."""
+    facts = planted_facts(people=people, known=1.0, noise=0.0, subject_noise=0.0)
+    after = (facts["method"] == "simnpo") & (facts["role"] == "forget")
+    facts.loc[after, "log_probability"] = -0.5 - lost
+    facts.loc[after, "log_probability_mean"] = (-0.5 - lost) / 2
+    facts.loc[after, "match"] = lost == 0
+    run = Run((Path("a"),), ({"seed": 0},), facts, pd.DataFrame())
+    found = summary_of(run)
+    [method] = found["methods"]
+    for form in ("question", "cloze"):
+        change, misaligned = method["slope_per_decade"][form], method["misalignment"]["by_form"][form]
+        assert change["ci95"] is None
+        assert change["value"] == (0.0 if people > 1 else None)
+        assert misaligned["excess_ci95"] is None
+        low, high = misaligned["ci95"]
+        assert (low, high) == (0.0, pytest.approx(wilson(0, people)[1], abs=1e-6)), (
+            "three facts of a person count as one"
+        )
+        assert misaligned["agreement"]["ci95"] is None
+    assert summary_text(found)
+    assert render_report(run, found)
