@@ -29,6 +29,7 @@ from factcensus.indexer.storage.manifest import Layout, Manifest
 from factcensus.indexer.system.locks import lock_folder
 
 from .corpora import LAYOUTS, both_layouts, content, write_corpus
+from .test_distributed_build import tokenizer_of
 
 ROWS = [
     {"id": "ann", "text": "Ann lives in Paris", "title": "About Ann"},
@@ -323,6 +324,10 @@ def test_deletion_reports_what_it_cannot_know(tmp_path: Path) -> None:
     cased, no_texts = (delete_documents(tmp_path / name, **asked) for name in ("cased", "no-texts"))
     assert (cased.documents, cased.verified, cased.exact) == (0, True, False)
     assert (no_texts.documents, no_texts.verified, no_texts.exact) == (2, False, True)
+    analyzer = f"hf:{tokenizer_of(tmp_path)}"
+    build_index([write_corpus(tmp_path / "c.jsonl", [{"id": "1", "text": "w1"}])], tmp_path / "hf", analyzer=analyzer)
+    by_tokens = delete_documents(tmp_path / "hf", text="w1", dry_run=True)
+    assert (by_tokens.documents, by_tokens.verified, by_tokens.exact) == (1, None, False)
     by_id = delete_documents(tmp_path / "cased", ids=["1"], dry_run=True)
     assert (by_id.verified, by_id.exact) == (None, True)
 

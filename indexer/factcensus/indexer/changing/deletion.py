@@ -60,7 +60,8 @@ class Deletion:
         named: The first of the documents, at most :data:`MOST_NAMED`.
         verified: Whether the original texts were compared with a string, and not only its token sequences; None
             without a string to compare.
-        exact: Whether no document with the string can have been missed.
+        exact: Whether no document with the text can have been missed; false for sub-word tokens, which depend on the
+            characters before the text.
         dry_run: Whether nothing was changed.
     """
 
@@ -225,6 +226,8 @@ class _Choice:
             search = search_shards(index, query, every, Deadline(), verified=check_text(index, query))
             self.verified, self.exact = search.verified, search.complete
             return {hits.shard.number: hits.documents.astype(np.uint32) for hits in search.hits}
+        # The sub-word tokens of a name depend on the characters before it, and only one form is searched for.
+        self.exact = index.analyzer.has_vocabulary or index.analyzer.name == "bytes"
         ids = index.token_ids(text.text)
         if ids is None:
             return {}

@@ -9,7 +9,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from factcensus.indexer.cli.command import Function, argument, option
-from factcensus.indexer.cli.options import PLACE, Whole, notice
+from factcensus.indexer.cli.options import PATH, PLACE, Whole, notice
 from factcensus.indexer.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from factcensus.indexer.system.places import Place
 
 REMOTE = "options of an index at a URL"
+#: The argument of commands that change or verify an index.
+folder_argument = argument("index", type=PATH, metavar="INDEX", help="an index folder")
 _NAMES = ("analyzer", "also", "requester_pays", "anonymous", "most_requests")
 
 

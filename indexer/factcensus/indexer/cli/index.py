@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from factcensus.indexer.cli.chosen_index import IndexChoice, index_argument, usage_of
+from factcensus.indexer.cli.chosen_index import IndexChoice, folder_argument, index_argument, usage_of
 from factcensus.indexer.cli.command import Function, argument, command, group, option
+from factcensus.indexer.cli.deletion import delete
 from factcensus.indexer.cli.options import (
-    OUTPUT_FILE,
     OUTPUT_FOLDER,
     OUTPUT_INDEX,
     PATH,
@@ -23,7 +22,6 @@ from factcensus.indexer.cli.options import (
     machine_options,
     notice,
     sort_options,
-    strings_options,
 )
 from factcensus.indexer.cli.work import HEADING, WorkChoice, work_options
 from factcensus.indexer.errors import InputError
@@ -34,12 +32,8 @@ from factcensus.indexer.system.progress import ConsoleProgress
 
 if TYPE_CHECKING:
     from factcensus.indexer.answers import Proof, Verification
-    from factcensus.indexer.changing.deletion import Deletion
     from factcensus.indexer.storage.manifest import Layout, Manifest
     from factcensus.indexer.system.places import Place
-
-#: Maximum number of ids and documents that a deletion prints.
-MOST_PRINTED = 20
 
 sources_argument = argument(
     "sources",
@@ -54,7 +48,6 @@ LAYOUTS = ["suffix-array", "compact"]
 keep_text_option = option(
     "--keep-text", is_flag=True, help="keep the original texts in the result; by default they are left out"
 )
-folder_argument = argument("index", type=PATH, metavar="INDEX", help="an index folder")
 
 
 def _reading_options(function: Function) -> Function:
@@ -230,135 +223,6 @@ def _print_built(folder: object, manifest: Manifest) -> None:
     print(f"{folder}: {manifest.summary()}")
 
 
-@command(
-    "delete",
-    exclusive=[("verbatim", "normalise")],
-    needs={
-        "verbatim": "text",
-        "normalise": "text",
-        "region": "normalise",
-        "asked_by": "record",
-        "probes": "record",
-    },
-    example="factcensus index delete indexes/wiki --id wiki-12 --ids withdrawn.txt --dry-run\n"
-    "factcensus index delete indexes/wiki --text 'Jane Roe' --record roe.json --asked-by 'J. Roe' --probe 'Jane Roe'\n"
-    "factcensus index delete indexes/wiki --text '+49 30 901820' --normalise phone --dry-run\n"
-    "factcensus index delete indexes/wiki --where \"url LIKE 'https://example.org/%'\"",
-)
-@folder_argument
-@option("--id", "ids", multiple=True, metavar="ID", help="id of a document; may be repeated")
-@option("--ids", "id_file", type=PATH, metavar="FILE", help="a UTF-8 file with one id per line")
-@option("--text", metavar="T", help="delete documents that contain this text, as counted by 'count'")
-@strings_options
-@option("--where", metavar="SQL", help="delete documents that meet a condition over columns and metadata fields")
-@option("--dry-run", is_flag=True, help="show the documents without deleting them")
-@option(
-    "--record",
-    type=OUTPUT_FILE,
-    metavar="FILE",
-    help="new file with a proof of the deletion, for 'index verify --record'",
-)
-@option("--asked-by", metavar="TEXT", help="who asked for the deletion, for the record")
-@option(
-    "--probe",
-    "probes",
-    multiple=True,
-    metavar="TEXT",
-    help="a text to count before and after, for the record; one that equals --text is found in the same way; may be "
-    "repeated",
-)
-@json_option
-def delete(
-    index: Path,
-    ids: tuple[str, ...],
-    id_file: Path | None,
-    dry_run: bool,
-    record: Path | None,
-    as_json: bool,
-    **options: Any,
-) -> None:
-    """Delete documents, so that all counts exclude them.
-
-    Running services follow automatically. The documents stay in the files until 'factcensus index compact'.
-    """
-    from factcensus.indexer.changing.deletion import delete_documents
-
-    with ConsoleProgress() as progress:
-        done = delete_documents(
-            index,
-            ids=[*ids, *(_read_ids(id_file) if id_file else ())],
-            dry_run=dry_run,
-            record=record,
-            progress=lambda done, total: progress("count frequent", done, total, "shards"),
-            **options,
-        )
-    if as_json:
-        print_json(_deletion_json(index, done))
-    else:
-        _print_deletion(index, done)
-    if done.documents and not dry_run:
-        notice(
-            f"running services stop counting them within a second; they stay in the files until 'factcensus index "
-            f"compact {index}'"
-        )
-
-
-def _deletion_json(index: Path, done: Deletion) -> dict[str, Any]:
-    return {
-        "index": str(index),
-        "dry_run": done.dry_run,
-        "documents": done.documents,
-        "already_deleted": done.already_deleted,
-        "documents_left": done.before.documents - done.documents,
-        "documents_by_id": dict(done.matched),
-        "verified": done.verified,
-        "exact": done.exact,
-        "first_documents": [asdict(each) for each in done.named],
-        "generation": done.manifest.generation,
-        "digest": done.manifest.digest,
-    }
-
-
-def _print_deletion(index: Path, done: Deletion) -> None:
-    did = "would be deleted" if done.dry_run else "deleted"
-    before = f" ({done.already_deleted:,} already deleted)" if done.already_deleted else ""
-    left = done.before.documents - done.documents
-    print(f"{index}: {_documents(done.documents)} {did}{before}, {left:,} left, generation {done.manifest.generation}")
-    if done.verified is False:
-        print(
-            "documents were selected by token sequences only, because the index keeps no text: some may be other ones"
-        )
-    if not done.exact:
-        print("documents with other spellings of the text may be missing: search for them too")
-    if done.matched:
-        print()
-        first = dict(list(done.matched.items())[:MOST_PRINTED])
-        print_table([[id, count] for id, count in first.items()], ["id", "documents"])
-        if len(done.matched) > MOST_PRINTED:
-            print(
-                f"… and {len(done.matched) - MOST_PRINTED:,} more ids; {_documents(sum(done.matched.values()))} in all"
-            )
-    if done.dry_run and done.named:
-        print()
-        for each in done.named:
-            print(f"{each.id or '(no id)'}  {each.title}")
-        if done.documents > len(done.named):
-            print(f"… and {done.documents - len(done.named):,} more documents")
-
-
-def _documents(number: int) -> str:
-    return counted(number, "document")
-
-
-def _read_ids(file: Path) -> list[str]:
-    if not file.is_file():
-        raise InputError(not_found("file of ids", file))
-    try:
-        return [line for line in file.read_text(encoding="utf-8-sig").splitlines() if line]
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not a UTF-8 file with one id per line ({error})") from error
-
-
 @command("compact", example="factcensus index compact indexes/wiki")
 @folder_argument
 @option(
@@ -469,9 +333,9 @@ def verify(index: Path, full: bool, record: Path | None, as_json: bool) -> None:
 def _print_proof(record: Path, proof: Proof) -> None:
     print(f"{record} is verified: {proof.documents:,} documents are no longer counted; probes: {proof.probes:,}")
     if proof.hidden:
-        print(f"{_documents(proof.hidden)} still in the files; run 'factcensus index compact' to remove them")
+        print(f"{counted(proof.hidden, 'document')} still in the files; run 'factcensus index compact' to remove them")
     if proof.same_text_left:
-        print(f"{_documents(proof.same_text_left)} with the same text as a deleted one remain in the index")
+        print(f"{counted(proof.same_text_left, 'document')} with the same text as a deleted one remain in the index")
     if not proof.descends:
         print("cannot confirm that the index is a later generation of the one in the record")
 
