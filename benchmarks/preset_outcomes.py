@@ -1,6 +1,6 @@
 """Remaining knowledge of several models after a preset, with intervals; used by :mod:`benchmarks.presets`.
 
-Intervals are 95 %. For shares and differences, people are resampled 2000 times within their seeds; for slopes, see
+Intervals are 95%. For shares and differences, people are resampled 2000 times within their seeds; for slopes, see
 :mod:`factcensus.eval.statistics.slope`. Differences are paired: the same people are drawn in both.
 """
 

@@ -223,7 +223,7 @@ def tables(rates: Rates) -> list[str]:
 
 
 def _cell(done: Simulated, cores: int) -> str:
-    return f"{_time(done.hours)} ({100 * done.efficiency(cores):.0f} %)"
+    return f"{_time(done.hours)} ({100 * done.efficiency(cores):.0f}%)"
 
 
 def _time(hours: float) -> str:

@@ -135,8 +135,8 @@ def test_an_unknown_index_to_compare_with_is_an_error(http: httpx.Client) -> Non
 
 def test_names_that_are_common_words_are_flagged(http: httpx.Client) -> None:
     page = http.get("/", params={"index": "many", "subject": "the", "object": "Curie", "object_alias": "here"}).text
-    flagged = re.findall(r"<p><b>([^<]*)</b> is (in [0-9.]+ % of all documents)", page)
-    assert flagged == [("the", "in 100.0 % of all documents"), ("here", "in 100.0 % of all documents")]
+    flagged = re.findall(r"<p><b>([^<]*)</b> is (in [0-9.]+% of all documents)", page)
+    assert flagged == [("the", "in 100.0% of all documents"), ("here", "in 100.0% of all documents")]
     assert 'role="note"' not in http.get("/", params={"index": "many", "subject": "Curie"}).text
     assert 'role="note"' not in http.get("/", params={"index": "few", "subject": "Curie"}).text, "too few documents"
 

@@ -117,7 +117,7 @@ def test_samples_of_a_prompt_do_not_depend_on_other_prompts(
 def test_samples_follow_the_distribution_of_the_model(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    """First tokens of 4000 samples against the softmax: the G statistic of 16 tokens is below its 99.99 % quantile."""
+    """First tokens of 4000 samples against the softmax: the G statistic of 16 tokens is below its 99.99% quantile."""
     with torch.no_grad():
         p = model.eval()(torch.tensor([PROMPTS[0]])).logits[0, -1].double().softmax(0).numpy()
     [drawn] = sample_continuations(model, tokenizer, PROMPTS[:1], [1], samples=4000, seed=0)

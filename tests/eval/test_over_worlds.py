@@ -13,7 +13,7 @@ from factcensus.eval.statistics.worlds import equivalence_p, over_worlds, simula
 
 
 def test_a_hand_computed_mean_over_four_worlds() -> None:
-    """Mean 0.02, deviation 0.02 / sqrt(3) * 2 = 0.0163 and error 0.00816; t(3) is 3.182 at 97.5 % and 2.353 at 95 %."""
+    """Mean 0.02, deviation 0.02 / sqrt(3) * 2 = 0.0163 and error 0.00816; t(3) is 3.182 at 97.5% and 2.353 at 95%."""
     found = over_worlds([0.0, 0.02, 0.02, 0.04])
     error = math.sqrt(2 * 0.02**2 / 3) / 2
     assert found.value == pytest.approx(0.02)

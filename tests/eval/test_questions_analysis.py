@@ -127,7 +127,7 @@ def planted(generator: np.random.Generator, effect: float) -> pd.DataFrame:
 
 
 def test_false_alarms_and_false_equivalence_are_rare() -> None:
-    """Of 200 experiments, at most 20 may have a false conclusion: 3 standard errors above 5 %."""
+    """Of 200 experiments, at most 20 may have a false conclusion: 3 standard errors above 5%."""
     generator, margin, experiments = np.random.default_rng(7), 0.10, 200
     alarms = equivalent = 0
     for _ in range(experiments):
@@ -188,7 +188,7 @@ def test_the_page_registers_the_design_that_runs(number: int) -> None:
     rates = {preset.name: preset.training["learning_rate"] for preset in found.arms}
     assert rates["255k"] == pytest.approx(1e-4 * stronger)
     for line in re.findall(r"^\| 0\.\d+.*", section, flags=re.MULTILINE):
-        deviation, equivalent, effect = re.match(r"\| (0\.\d+)[^|]*\| (\d+) % \| (\d+) % \|", line).groups()  # type: ignore[union-attr]  # the page is ours
+        deviation, equivalent, effect = re.match(r"\| (0\.\d+)[^|]*\| (\d+)% \| (\d+)% \|", line).groups()  # type: ignore[union-attr]  # the page is ours
         none = simulated_power(len(found.seeds), float(deviation), margin)
         assert none.equivalent == pytest.approx(int(equivalent) / 100, abs=0.0051)
         as_large = simulated_power(len(found.seeds), float(deviation), margin, true=margin)

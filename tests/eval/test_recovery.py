@@ -1,6 +1,6 @@
 """Planted effects are recovered: simulated worlds with a known effect, and worlds without one.
 
-A 95 % interval should cover the planted effect in 95 % of the worlds; in a world without an effect, a miss is a false
+A 95% interval should cover the planted effect in 95% of the worlds; in a world without an effect, a miss is a false
 alarm. The allowed number of misses follows from the number of worlds: a correct interval exceeds it once in 700 times
 (three Monte Carlo standard errors).
 
@@ -107,7 +107,7 @@ KINDS = {
 
 
 def most_misses(worlds: int) -> int:
-    """Return the number of misses that a correct 95 % interval exceeds once in 700 times."""
+    """Return the number of misses that a correct 95% interval exceeds once in 700 times."""
     return int(stats.binom.ppf(0.9987, worlds, 0.05))
 
 

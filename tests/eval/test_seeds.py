@@ -39,7 +39,7 @@ def test_one_seed_has_a_value_and_two_have_no_interval() -> None:
 @pytest.mark.parametrize("between", [0.0, 0.5])
 @pytest.mark.parametrize("seeds", [3, 6])
 def test_the_interval_covers_the_mean_over_seeds(seeds: int, between: float) -> None:
-    """Coverage is 95 % in 1,000 draws, within three Monte Carlo standard errors (2.1 points)."""
+    """Coverage is 95% in 1,000 draws, within three Monte Carlo standard errors (2.1 points)."""
     covered = 0
     for draw in range(1000):
         generator = np.random.default_rng(draw)

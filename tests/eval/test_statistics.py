@@ -106,4 +106,4 @@ def test_clustered_share_covers_the_true_share(people: int, facts_each: int, kno
         found = share(np.repeat(flips, facts_each), np.repeat(np.arange(people), facts_each))
         assert found.ci95 is not None
         covered += found.ci95[0] <= known <= found.ci95[1]
-    assert covered >= 0.91 * worlds  # 95 %, less 3 standard errors and the steps of few people
+    assert covered >= 0.91 * worlds  # 95%, less 3 standard errors and the steps of few people

@@ -76,7 +76,7 @@ def test_a_name_in_more_than_one_percent_of_the_documents_is_ambiguous() -> None
     table = counts_table([1, 1], subject_documents=[11, 10], object_documents=[0, 0])
     assert describe(table).ambiguous == ()
     (found,) = describe(table, documents=1000).ambiguous
-    assert (found.name, found.reason) == ("s0", "in 1.1 % of all documents; it may also be a common word")
+    assert (found.name, found.reason) == ("s0", "in 1.1% of all documents; it may also be a common word")
 
 
 @settings(QUICK, max_examples=100)
@@ -337,15 +337,15 @@ def test_an_alias_that_is_a_common_word_is_named() -> None:
     table = counts_table([1, 1], subject_documents=[900, 0], object_documents=[0, 0])
     table = table.append_column("subject_aliases", pa.array([["the", "x"], None], pa.list_(pa.string())))
     (found,) = describe(table, documents=1000).ambiguous
-    assert found.reason == "with its aliases in 90.0 % of all documents; it may also be a common word"
+    assert found.reason == "with its aliases in 90.0% of all documents; it may also be a common word"
     (found,) = describe(table, documents=1000, documents_with={"the": 880, "x": 1}.__getitem__).ambiguous
-    assert "in 90.0 % of all documents, the alias 'the' in 88.0 %;" in found.reason
+    assert "in 90.0% of all documents, the alias 'the' in 88.0%;" in found.reason
 
 
 def test_descriptions_and_comparisons_display_themselves_in_notebooks() -> None:
     table = stratify(counts_table([0, 1, 5]), bins="log10")
     shown = describe(table)._repr_html_()
-    assert "10 % quantile" in shown
+    assert "10% quantile" in shown
     assert "1+" in shown
     shown = compare(table, counts_table([0, 9, 5]))._repr_html_()
     assert "largest differences" in shown
@@ -376,6 +376,6 @@ def test_shares_are_of_the_index_in_which_the_facts_were_counted(
         facts = [{"subject": "France", "object": "Paris", "subject_aliases": ["the"]}]
         write_table(index.count_facts(facts), counts)
     assert main(["facts", "describe", str(counts), "--index", str(tmp_path / "one")]) == 0
-    assert "the alias 'the' in 50.0 %" in capsys.readouterr().out
+    assert "the alias 'the' in 50.0%" in capsys.readouterr().out
     assert main(["facts", "describe", str(counts), "--index", str(tmp_path / "two")]) == 2
     assert "were not counted in the index two as it is now, but in one" in capsys.readouterr().err

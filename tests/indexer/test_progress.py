@@ -41,8 +41,8 @@ def test_a_log_gets_a_line_every_few_seconds_and_one_at_the_end(time: Time) -> N
             console("analyse", done * 10**6, 100 * 10**6, "B")
             time.now += 1
     assert out.getvalue().splitlines() == [
-        "analyse           50 %  50.0 MB of 100.0 MB  (5.0 MB/s, 10 s, 10 s left)",
-        "analyse          100 %  100.0 MB of 100.0 MB  (5.0 MB/s, 20 s)",
+        "analyse           50%  50.0 MB of 100.0 MB  (5.0 MB/s, 10 s, 10 s left)",
+        "analyse          100%  100.0 MB of 100.0 MB  (5.0 MB/s, 20 s)",
     ]
 
 
@@ -56,7 +56,7 @@ def test_a_terminal_updates_one_line_and_ends_it_with_the_stage(time: Time) -> N
     console.close()
     lines = out.getvalue().split("\n")
     assert [line.count("\r") for line in lines] == [3, 1, 0]
-    assert lines[0].endswith("count            100 %  2 of 2 facts  (1 facts/s, 2 s)")
+    assert lines[0].endswith("count            100%  2 of 2 facts  (1 facts/s, 2 s)")
 
 
 def test_a_stage_that_does_not_reach_its_total_is_still_shown(time: Time) -> None:
@@ -80,10 +80,10 @@ def test_stages_at_the_same_time_show_elapsed_and_remaining_time_of_each(time: T
         console("seed 1: pretrain", done - 50, 100)
     assert out.getvalue().splitlines() == [
         "[ 0:00] index",
-        "[ 0:10] seed 0: pretrain  75 %  75 of 100  (10 s, 10 s left), loss 1.5",
-        "[ 0:10] seed 1: pretrain  25 %  25 of 100  (10 s, 30 s left)",
-        "[ 0:20] seed 0: pretrain 100 %  100 of 100  (20 s), loss 1.5",
-        "[ 0:20] seed 1: pretrain  50 %  50 of 100  (20 s, 20 s left)",
+        "[ 0:10] seed 0: pretrain  75%  75 of 100  (10 s, 10 s left), loss 1.5",
+        "[ 0:10] seed 1: pretrain  25%  25 of 100  (10 s, 30 s left)",
+        "[ 0:20] seed 0: pretrain 100%  100 of 100  (20 s), loss 1.5",
+        "[ 0:20] seed 1: pretrain  50%  50 of 100  (20 s, 20 s left)",
     ]
 
 

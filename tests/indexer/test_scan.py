@@ -455,7 +455,7 @@ def test_command_counts_like_an_index(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main([*common, "--scan", *sources, *options, "--out", str(tmp_path / "scanned.parquet")]) == 0
     out, err = capsys.readouterr()
     assert "2 facts counted, 0 of them" in out
-    assert "100 %" in err
+    assert "100%" in err
     check_same_table(pq.read_table(tmp_path / "scanned.parquet"), pq.read_table(tmp_path / "indexed.parquet"))
 
 

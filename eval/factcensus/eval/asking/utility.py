@@ -117,7 +117,7 @@ def _text_row(measure: str, value: float, low: float, high: float, n: int) -> Ro
 
 
 def per_token(sums: Sequence[float], tokens: Sequence[int]) -> tuple[float, float, float]:
-    """Return the mean per token and its 95 % interval: a ratio estimate with documents as units.
+    """Return the mean per token and its 95% interval: a ratio estimate with documents as units.
 
     The interval is NaN for a single document.
     """

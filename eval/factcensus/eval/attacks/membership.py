@@ -59,7 +59,7 @@ def membership(target: Target) -> Iterator[Row]:
 def auc_of(
     members: Sequence[tuple[str, str, float]], others: Sequence[tuple[str, str, float]]
 ) -> tuple[float, tuple[float, float], int] | None:
-    """Return the AUC within relations, its 95 % interval, and the number of members; None if no relation has both.
+    """Return the AUC within relations, its 95% interval, and the number of members; None if no relation has both.
 
     Args:
         members, others: (relation, subject, score) of each fact.

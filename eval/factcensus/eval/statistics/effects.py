@@ -187,7 +187,7 @@ def further_covariates(rows: pd.DataFrame) -> list[str]:
 
 
 def _follows_the_count(rows: pd.DataFrame, name: str) -> bool:
-    """Return whether the count explains more than 95 % of the variance of a covariate."""
+    """Return whether the count explains more than 95% of the variance of a covariate."""
     counted = rows[rows[COUNT].astype(float) > 0]
     x, y = np.log10(counted[COUNT].astype(float).to_numpy()), counted[name].to_numpy(float)
     if len(counted) < 3 or x.std() == 0 or y.std() == 0:

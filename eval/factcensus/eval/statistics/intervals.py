@@ -26,7 +26,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean or a share of n rows with its 95 % interval; None if undefined."""
+    """A mean or a share of n rows with its 95% interval; None if undefined."""
 
     n: int
     value: float | None

@@ -10,7 +10,7 @@ dozen of either. The variance is the cluster jackknife, which leaves out one clu
 (CR3; Bell and McCaffrey 2002 for least squares). It is computed by subject, by object, and by both, combined as
 V_subject + V_object - V_both (Cameron, Gelbach and Miller 2011), and is at least the larger one-way variance. The
 Student quantile has C - 1 degrees of freedom, where C is the number of clusters of the rarer kind. In a thousand
-simulated worlds of each of four kinds, the interval misses the planted slope at most 5 % of the time; it is slightly
+simulated worlds of each of four kinds, the interval misses the planted slope at most 5% of the time; it is slightly
 too wide because of the lower bound (``tests/eval/test_recovery.py``).
 
 **The slope** is a change of log-odds per factor 10 of the count, averaged over people (a marginal model); its
@@ -47,7 +47,7 @@ class LogOdds:
         n: Number of rows used, without groups that have one outcome only.
         value: The slope; None if it cannot be fitted.
         ci95, p: Interval, and two-sided p-value against 0; None with fewer than 8 clusters of a kind.
-        minimum_detectable_effect: The smallest true slope that such a sample would distinguish from 0 with 80 % power.
+        minimum_detectable_effect: The smallest true slope that such a sample would distinguish from 0 with 80% power.
         penalised: Whether Firth's penalty was needed.
         moves: By kind of clusters ("subject", "object", "both"), for differences between fits to the same facts.
     """
@@ -130,7 +130,7 @@ def fit_logistic(design: Floats, y: Floats) -> tuple[Floats, bool] | None:
 
 
 def curve(x: npt.ArrayLike, outcome: npt.ArrayLike, clusters: Labels, at: npt.ArrayLike) -> list[Floats] | None:
-    """Return the fitted probability at each point of ``at`` with its pointwise 95 % band; one intercept for all rows.
+    """Return the fitted probability at each point of ``at`` with its pointwise 95% band; one intercept for all rows.
 
     Returns:
         Value, lower and upper bound, arrays of the length of ``at``; None without a fit or with too few clusters.

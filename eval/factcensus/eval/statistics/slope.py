@@ -8,7 +8,7 @@ effect of the count. Covariates may be added. The value is the change of the out
 independent. Whole clusters are drawn with replacement, by subject, by object and by (subject, object). The three
 variances are combined as V_subject + V_object - V_both (Cameron, Gelbach and Miller 2011), and are at least the larger
 of the two one-way variances. The interval is value +- t sqrt(C/(C-1)) se, where t is the Student quantile with C-1
-degrees of freedom and C the number of clusters of a kind. It misses the planted slope in 4.3 % of a thousand worlds of
+degrees of freedom and C the number of clusters of a kind. It misses the planted slope in 4.3% of a thousand worlds of
 28 people with shared objects, and of 56 people (``tests/eval/test_recovery.py``).
 
 A cluster is a subject (or object) *within a seed*, because another seed has another world and another model. The
@@ -31,11 +31,11 @@ from scipy import stats
 
 from factcensus.eval.statistics.intervals import CONFIDENCE, Floats, Labels, label_codes
 
-#: With this many replicates, a standard error is within 5 % of its limit 19 times out of 20.
+#: With this many replicates, a standard error is within 5% of its limit 19 times out of 20.
 REPLICATES = 1000
 #: Minimum number of clusters of each kind for an interval; with fewer, the bootstrap is unreliable.
 MIN_CLUSTERS = 8
-#: Two-sided 5 % test at 80 % power, in standard errors: 1.96 + 0.84.
+#: Two-sided 5% test at 80% power, in standard errors: 1.96 + 0.84.
 DETECTABLE_STANDARD_ERRORS = float(stats.norm.ppf(0.975) + stats.norm.ppf(0.8))
 
 Interval = tuple[float, float]
@@ -48,12 +48,12 @@ class Slope:
     Attributes:
         n: Number of rows used.
         value: Change of the outcome per unit of x; None if x does not vary within any group.
-        ci95: 95 % interval over all kinds of clusters together; None if any kind has too few clusters, or if the
+        ci95: 95% interval over all kinds of clusters together; None if any kind has too few clusters, or if the
             outcome does not vary within any group, because every sample of such data has slope 0.
         ci95_by: Narrower intervals that account for one kind of clusters only.
         clusters: Number of clusters of each kind.
         minimum_detectable_effect: The smallest true slope (of either sign) that a sample like this one would
-            distinguish from 0 with 80 % power at the 5 % level.
+            distinguish from 0 with 80% power at the 5% level.
         standard_error: Standard error of the value, such that the interval is value +- t standard_error.
         p: Two-sided p-value against 0, from the Student distribution of the interval.
     """

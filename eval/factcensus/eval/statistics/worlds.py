@@ -4,7 +4,7 @@ A world is the unit: facts of one world share people, a model and a run, so each
 intervals and tests are Student's over these numbers. They are statements about further worlds.
 
 Equivalence is tested with two one-sided tests (Schuirmann 1987): the mean is equivalent to 0 within a margin if both
-tests at 5 % reject a mean beyond the margin, which holds exactly if the 90 % interval lies inside the margin.
+tests at 5% reject a mean beyond the margin, which holds exactly if the 90% interval lies inside the margin.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from factcensus.eval.statistics.intervals import CONFIDENCE
 
 #: Level of every test.
 ALPHA = 0.05
-#: The four conclusions about a mean and a margin. *below* and *above*: the 95 % interval excludes 0; they go before
+#: The four conclusions about a mean and a margin. *below* and *above*: the 95% interval excludes 0; they go before
 #: *equivalent*, so an effect that is smaller than the margin is still reported as an effect.
 Verdict = Literal["below", "above", "equivalent", "undecided"]
 
@@ -34,10 +34,10 @@ class OverWorlds:
         worlds: Number of worlds.
         value: The mean.
         deviation: Standard deviation between worlds.
-        ci95: Student's 95 % interval; None for fewer than two worlds, as is everything below.
-        ci90: The 90 % interval, which lies within the margin exactly if both one-sided 5 % tests of equivalence reject.
+        ci95: Student's 95% interval; None for fewer than two worlds, as is everything below.
+        ci90: The 90% interval, which lies within the margin exactly if both one-sided 5% tests of equivalence reject.
         p: Two-sided p-value against 0.
-        minimum_detectable_effect: The smallest true mean found at the 5 % level with 80 % power, at this deviation.
+        minimum_detectable_effect: The smallest true mean found at the 5% level with 80% power, at this deviation.
         values: The mean of each world.
     """
 
@@ -69,7 +69,7 @@ def over_worlds(values: Sequence[float]) -> OverWorlds:
 
 
 def detectable(worlds: int, deviation: float) -> float:
-    """Return the smallest true mean over worlds that a two-sided 5 % t-test finds with 80 % power."""
+    """Return the smallest true mean over worlds that a two-sided 5% t-test finds with 80% power."""
     from statsmodels.stats.power import TTestPower
 
     if deviation <= 0:
@@ -107,8 +107,8 @@ class Power:
     """Shares of simulated experiments that end with each conclusion.
 
     Attributes:
-        effect: The 95 % interval excludes 0, on the side of the true mean (of either side if that is 0).
-        equivalent: Both one-sided tests reject, whatever the 95 % interval.
+        effect: The 95% interval excludes 0, on the side of the true mean (of either side if that is 0).
+        equivalent: Both one-sided tests reject, whatever the 95% interval.
         undecided: Neither an effect nor equivalence.
     """
 

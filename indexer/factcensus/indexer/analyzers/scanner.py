@@ -2,7 +2,7 @@
 
 :func:`find_runs` folds ASCII and finds the *runs*, which are the ranges between ASCII separators. Its loops have no
 branches: an edge is written at every byte, and overwritten by the next byte unless it was one. :func:`scan_runs` splits
-runs into words. A run of ASCII letters and digits (99 % of English text) is already a word. All other runs are looked
+runs into words. A run of ASCII letters and digits (99% of English text) is already a word. All other runs are looked
 up code point by code point in the tables of :mod:`unicode_tables`, and their words are written after the text.
 
 Around an unsafe code point, the scanner reports a *span*, which Python analyses exactly. It reaches from the word or

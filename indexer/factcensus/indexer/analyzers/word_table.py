@@ -1,11 +1,11 @@
 """Words and their ids in an open-addressing hash table of flat arrays, for compiled code.
 
-Every word has a 64-bit *key*. The key of a word of up to 8 bytes (90 % of the words in natural text) is its UTF-8, so
+Every word has a 64-bit *key*. The key of a word of up to 8 bytes (90% of the words in natural text) is its UTF-8, so
 it is found by a single comparison. The key of a longer word is a hash with a low byte of 0, which short words never
 have; if two such keys are equal, the bytes are compared.
 
 The slots contain only ids, and the keys are stored by id. Frequent words occur early and get small ids, so the most
-compared keys are close together and stay in the cache. With keys in the slots, the table was 10 % slower and a third
+compared keys are close together and stay in the cache. With keys in the slots, the table was 10% slower and a third
 larger.
 """
 
@@ -31,7 +31,7 @@ _THREE, _SEVEN, _FILTER_SHIFT = np.uint64(3), np.uint64(7), np.uint64(20)
 
 
 def position_dtype(size_bytes: int) -> type[np.signedinteger[Any]]:
-    """Return the dtype for positions in this many bytes; the narrow type, for all but huge texts, is 8 % faster."""
+    """Return the dtype for positions in this many bytes; the narrow type, for all but huge texts, is 8% faster."""
     return np.int32 if size_bytes < 1 << 31 else np.int64
 
 

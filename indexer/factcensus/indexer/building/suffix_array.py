@@ -6,7 +6,7 @@ separators. So every correct builder makes the same table. There are three steps
 1. *Buckets*: one counting sort by the first token.
 2. *Levels*: groups of suffixes that agree so far are sorted by their next tokens, until they agree in ``DEPTH`` tokens.
    Many groups become 64-bit keys (group, tokens, place) in a cache-sized batch for NumPy's vectorised sort. Groups of a
-   few suffixes are sorted in place. After this step, only 4 % of the suffixes of natural text are still tied.
+   few suffixes are sorted in place. After this step, only 4% of the suffixes of natural text are still tied.
 3. *Prefix doubling* (Larsson and Sadakane 2007) over the tied groups only, so that repeated documents cost O(n log n)
    instead of O(n * length of the repeat). Groups are processed from the end of the text backwards. The text after a
    repeat is then already sorted when it is needed, and one round resolves most groups.

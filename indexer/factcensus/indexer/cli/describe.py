@@ -53,7 +53,7 @@ title_option = option("--title", metavar="TEXT", help="a title above the figure"
     "--index",
     type=PLACE,
     metavar="INDEX",
-    help="the index that the facts were counted in; names in more than 1 % of its documents are listed as ambiguous",
+    help="the index that the facts were counted in; names in more than 1% of its documents are listed as ambiguous",
 )
 @option(
     "--top", type=Whole(0), metavar="N", default_text="20, or all as JSON", help="number of ambiguous names to list"
@@ -86,7 +86,7 @@ def describe(
         rows.insert(1, ["repeated rows among them", found.repeated])
     names = {0.0: "least", 0.5: "median", 1.0: "most"}
     for share, value in found.quantiles.items():
-        rows.append([names.get(share, f"{100 * share:.0f} % quantile"), value])
+        rows.append([names.get(share, f"{100 * share:.0f}% quantile"), value])
     _print([("", rows, ["", by])], style)
     if found.strata:
         strata: list[list[Cell]] = [[each.stratum, each.label, each.facts] for each in found.strata]
@@ -185,7 +185,7 @@ def _print_comparison(compared: Comparison, names: tuple[str, str], top: int, st
     if compared.rank_correlation is not None:
         correlation = f"{compared.rank_correlation:.3f}"
         if compared.interval is not None:
-            correlation += f" (95 % interval {compared.interval[0]:.3f} to {compared.interval[1]:.3f})"
+            correlation += f" (95% interval {compared.interval[0]:.3f} to {compared.interval[1]:.3f})"
     summary: list[list[Cell]] = [["facts in both tables", f"{compared.facts:,}"]]
     if names != compared.by:  # otherwise the two are columns of one table
         summary.extend(

@@ -2,7 +2,7 @@ r"""``kept.N``: the original texts of the documents of a shard, compressed in sm
 
 A block holds whole documents: it ends after the document that brings it to :data:`BLOCK_BYTES`. So the text of an
 ordinary document is in one block, and reading it decompresses about 32 KiB. A longer document has separate blocks.
-Blocks of 128 KiB would save 1 % of the space, and the highest compression levels another 5 %.
+Blocks of 128 KiB would save 1% of the space, and the highest compression levels another 5%.
 
 Layout, all integers little-endian::
 
@@ -32,7 +32,7 @@ from factcensus.indexer.storage.manifest import FileRecord
 
 #: Bytes of text with which a block ends, and at most.
 BLOCK_BYTES, MOST_BLOCK_BYTES = 32 << 10, 64 << 10
-#: Compresses at 260 MB/s. Level 9 saves 5 % of the space but would take longer than the rest of a build.
+#: Compresses at 260 MB/s. Level 9 saves 5% of the space but would take longer than the rest of a build.
 LEVEL = 3
 _KIND = b"fckept1\n"
 #: Size of the tail.

@@ -113,7 +113,7 @@ class ConsoleProgress:
 
 
 def _line(stage: str, done: int, total: int, unit: str, state: _Stage, now: float) -> str:
-    share = f"{100 * done / total:3.0f} %" if total else "    "
+    share = f"{100 * done / total:3.0f}%" if total else "    "
     amount = f"{size_text(done)} of {size_text(total)}" if unit == "B" else f"{done:,} of {total:,} {unit}".rstrip()
     seconds, parts = now - state.begun, []
     if seconds > 0.5 and done > state.first:

@@ -18,7 +18,7 @@ from factcensus.indexer.tables.columns import LIST_COLUMNS
 from factcensus.indexer.tables.facts import Facts, as_counts
 from factcensus.indexer.tables.strata import counts_of
 
-#: 97.5 % quantile of the normal distribution.
+#: 97.5% quantile of the normal distribution.
 _Z = 1.959963984540054
 #: Columns that identify a fact, if both tables have them.
 _IDENTITY = ("fact_id", "subject", "object", "relation", "subject_aliases", "object_aliases")
@@ -53,7 +53,7 @@ class Comparison:
         second_zeros: Number of shared facts that are 0 only in the second table.
         repeated: Number of rows, in both tables, that repeat a fact of their table with the same count; left out.
         rank_correlation: Spearman's rank correlation, ties with average ranks; None if all counts of a table are equal.
-        interval: Its 95 % confidence interval; None with fewer than 5 facts.
+        interval: Its 95% confidence interval; None with fewer than 5 facts.
         counts: int64 (facts, 2), the counts of the shared facts, in the order of the first table.
         differences: The facts whose counts differ, largest absolute log ratio first.
     """

@@ -78,7 +78,7 @@ class Description:
             ("repeated rows among them", self.repeated),
             ("facts with 0", self.zeros),
         ]
-        rows += [(names.get(share, f"{100 * share:.0f} % quantile"), value) for share, value in self.quantiles.items()]
+        rows += [(names.get(share, f"{100 * share:.0f}% quantile"), value) for share, value in self.quantiles.items()]
         tables = [html_table(self.by, ["", "value"], rows)]
         if self.strata:
             strata = [(each.stratum, each.label, each.facts) for each in self.strata]
@@ -115,7 +115,7 @@ def describe(
     Args:
         table: A counts or strata table: a path, records, or a pandas, polars or Arrow table.
         by: The column of counts to summarise; or a column and a group, as ``cooccurrence_documents@wikipedia``.
-        documents: Number of documents in the index. With it, names in more than 1 % of the documents are listed as
+        documents: Number of documents in the index. With it, names in more than 1% of the documents are listed as
             ambiguous.
         documents_with: A function that returns the number of documents with a text. With it, the alias that is
             responsible is named.
@@ -218,7 +218,7 @@ def common_share(
 
 
 def _percent(count: int, documents: int) -> str:
-    return f"{100 * count / documents:.1f} %"
+    return f"{100 * count / documents:.1f}%"
 
 
 def _folded(name: str) -> str:

@@ -40,7 +40,7 @@ class StrataControl(ConfigSection):
         default=None,
         gt=0,
         lt=1,
-        description="stop when, in every stratum, the upper 95 % bound of the answer probability above the never-seen "
+        description="stop when, in every stratum, the upper 95% bound of the answer probability above the never-seen "
         "level is below this value",
     )
 

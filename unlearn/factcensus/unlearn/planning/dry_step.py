@@ -359,7 +359,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _by_rule(model_config: Any, config: RunConfig, method: MethodConfig, step: _Step) -> StepCost:
-    """Estimate parameters, gradients, two moments and logits; adapters count as 1 % of the model's parameters."""
+    """Estimate parameters, gradients, two moments and logits; adapters count as 1% of the model's parameters."""
     with torch.device("meta"):
         model = _model(model_config, config.dtype, config.attention)
     every = sum(parameter.numel() for parameter in model.parameters())

@@ -15,7 +15,7 @@ import torch
 from factcensus.unlearn.config.method_config import RetainConstraint, StrataControl
 from factcensus.unlearn.errors import ConfigError
 
-#: One-sided 95 % quantile of the normal distribution.
+#: One-sided 95% quantile of the normal distribution.
 Z95 = 1.6448536269514722
 
 
@@ -83,7 +83,7 @@ class StrataController:
         self.log_weights.clamp_(-bound, bound)  # prevent wind-up beyond the limits of the weights
 
     def upper_bounds(self) -> torch.Tensor:
-        """Return the upper 95 % bound of each stratum's mean answer probability above the never-seen level, (strata,).
+        """Return the upper 95% bound of each stratum's mean answer probability above the never-seen level, (strata,).
 
         An answer's probability is exp(-mean loss), the geometric mean over its tokens. The bound is one-sided, by
         Student's t. Losses may be up to one pass old, which makes the bound conservative.
@@ -144,9 +144,9 @@ class ConstraintController:
 
 
 def student95(freedom: int) -> float:
-    """Return the one-sided 95 % quantile of Student's t, from its expansion around the normal quantile.
+    """Return the one-sided 95% quantile of Student's t, from its expansion around the normal quantile.
 
-    The error is below 0.5 % from 3 degrees of freedom on (Abramowitz and Stegun 26.7.5); 1 and 2 are exact.
+    The error is below 0.5% from 3 degrees of freedom on (Abramowitz and Stegun 26.7.5); 1 and 2 are exact.
     """
     if freedom < 3:
         return (math.inf, 6.313751514675043, 2.919985580353725)[max(freedom, 0)]

@@ -3,7 +3,7 @@
 A bfloat16 number near 0.02 changes in steps of 1e-4. With AdamW at learning rate 5e-6, nine of ten updates are smaller
 than half a step and vanish. The run then unlearns too little, and no other log shows the cause. Float32 parameters lose
 almost nothing. Every step record therefore has the share of parameter elements that should have changed but did not,
-and a run with a share above 1 % logs a warning.
+and a run with a share above 1% logs a warning.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class LostUpdateMeter:
 
 
 def warn_of_lost_updates(name: str, shares: Sequence[float]) -> None:
-    """Log a warning if, on average over its steps, a run lost more than 1 % of its updates."""
+    """Log a warning if, on average over its steps, a run lost more than 1% of its updates."""
     known = [share for share in shares if not math.isnan(share)]
     mean = sum(known) / len(known) if known else 0.0
     if mean > TOLERATED_SHARE:

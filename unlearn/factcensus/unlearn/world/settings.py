@@ -126,8 +126,8 @@ class PretrainSettings:
     """The model and its training from scratch. A step has ``batch_rows`` rows of ``row_tokens`` tokens.
 
     Large steps waste a small budget: 43 steps of 4096 tokens taught nothing, while 1500 steps of 384 tokens taught most
-    facts. With 280 people, the model answered 70 % of the held-out questions after learning rate 2e-3, 67 % after 3e-3
-    and 32 % after 5e-3 (512 tokens per step). Weights start at N(0, ``initializer_range``²); 0.06 learned faster than
+    facts. With 280 people, the model answered 70% of the held-out questions after learning rate 2e-3, 67% after 3e-3
+    and 32% after 5e-3 (512 tokens per step). Weights start at N(0, ``initializer_range``²); 0.06 learned faster than
     the usual 0.02 in every epoch (hidden sizes of about 100).
 
     Attributes:

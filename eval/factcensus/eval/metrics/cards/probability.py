@@ -107,7 +107,7 @@ CARDS: tuple[Card, ...] = (
         PHANTOM,
         NAN,
         "For answers under ten tokens it equals the lowest token log-probability.",
-        "Shi et al. 2024, k = 20 %, applied to the answer instead of a whole text; at least one token, as in "
+        "Shi et al. 2024, k = 20%, applied to the answer instead of a whole text; at least one token, as in "
         "OpenUnlearning",
     ),
     Card(
@@ -119,7 +119,7 @@ CARDS: tuple[Card, ...] = (
         PHANTOM,
         NAN,
         "For answers under five tokens it equals the lowest token log-probability.",
-        "MUSE (Shi et al. 2025, arXiv 2407.06460) and OpenUnlearning, k = 40 %, applied to the answer",
+        "MUSE (Shi et al. 2025, arXiv 2407.06460) and OpenUnlearning, k = 40%, applied to the answer",
     ),
     Card(
         "min_k_plus_plus",
@@ -131,7 +131,7 @@ CARDS: tuple[Card, ...] = (
         PHANTOM,
         NAN,
         "A confident model has a tiny deviation: wrong answers then score -1000 or lower, and certain answers 0.",
-        "Zhang et al. 2025, k = 20 %; the floor is that of OpenUnlearning (a variance of 1e-6)",
+        "Zhang et al. 2025, k = 20%; the floor is that of OpenUnlearning (a variance of 1e-6)",
     ),
     Card(
         "choice_margin",

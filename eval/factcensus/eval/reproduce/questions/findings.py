@@ -64,7 +64,7 @@ def findings_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
 def markdown(findings: Sequence[Finding], conclusion: str) -> str:
     """Return the table of findings and the conclusion as Markdown."""
     lines = [
-        "| outcome | mean | 95 % interval | 90 % interval | margin | conclusion | deviation | worlds |",
+        "| outcome | mean | 95% interval | 90% interval | margin | conclusion | deviation | worlds |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for number, each in enumerate(findings):
