@@ -369,6 +369,19 @@ def test_a_question_without_the_name_is_an_error() -> None:
     assert audited_questions(with_questions(complete_facts(aliased)))
 
 
+def test_a_repeated_fact_is_an_error_because_it_would_count_twice() -> None:
+    facts = pa.table(
+        {
+            "subject": ["Jane Roe"] * 3,
+            "object": ["555", "777", "555"],
+            "question": ["Jane Roe's number?", "Jane Roe's number?", "Jane Roe's number?"],
+        }
+    )
+    with pytest.raises(EvaluationInputError, match=r"rows 1 and 3 ask .* for the same answer.*remove one"):
+        audited_questions(with_questions(complete_facts(facts)))
+    assert audited_questions(with_questions(complete_facts(facts.slice(0, 2))))
+
+
 @pytest.mark.parametrize(
     ("prompt", "names", "expected"),
     [

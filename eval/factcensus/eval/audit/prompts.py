@@ -75,11 +75,18 @@ def audited_questions(facts: pa.Table) -> list[Asked]:
 
     Raises:
         EvaluationInputError: a question does not contain the name of its subject, so that it cannot be asked about
-            other people.
+            other people; or two rows have the same question and answer, so that this fact would count twice.
     """
     rows = facts.to_pylist()
     asked = questions_of(facts, paraphrases=_ALL, forms=FORMS)
+    first: dict[tuple[str, str], int] = {}
     for question in asked:
+        same = first.setdefault((question.prompt, rows[question.row]["object"]), question.row)
+        if question.form == "question" and same != question.row:
+            raise EvaluationInputError(
+                f"rows {same + 1} and {question.row + 1} ask {question.prompt!r} for the same answer; an audit counts "
+                "each fact once, so remove one of them"
+            )
         names = names_of(rows[question.row])
         if about(question.prompt, names, "") is None:
             raise EvaluationInputError(
