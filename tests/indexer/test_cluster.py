@@ -13,7 +13,8 @@ from factcensus.indexer.cli.root import main
 from factcensus.indexer.system.places import Place
 from factcensus.indexer.tables.files import read_table, write_table
 
-from .test_distributed_build import bytes_of, corpus_of
+from .corpora import content
+from .test_distributed_build import corpus_of
 
 FACTS = [{"subject": f"w{n}", "object": f"w{n + 1}"} for n in range(0, 40, 2)]
 
@@ -69,7 +70,7 @@ def test_store_and_cluster_build_and_count_like_one_machine(
         read_table(Place.of(f"{bucket}/counts.parquet")).drop_columns(["index"]).equals(counted.drop_columns(["index"]))
     )
     out = Place.of(f"{bucket}/ix")
-    wanted = bytes_of(tmp_path / "local")
+    wanted = content(tmp_path / "local")
     assert {name: (out / name).read() for name in out.files()} == wanted
     for work in ("scan", "build"):
         capsys.readouterr()

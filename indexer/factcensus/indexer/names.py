@@ -25,6 +25,8 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     spelled: dict[str, str] = {}
     for each in known:
         spelled.setdefault(_plain(each), each)
+    if (same := spelled.get(_plain(name))) is not None:
+        return same
     nested = [each for plain, each in spelled.items() if plain.endswith(f".{_plain(name)}")]
     if len(nested) == 1:
         return nested[0]
