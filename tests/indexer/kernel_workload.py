@@ -32,7 +32,16 @@ from factcensus.indexer.warm_up import ask_everything
 
 from .corpora import write_corpus
 
-WORDS = [f"w{number}" for number in range(300)] + ["Paris", "France", "Rome", "日", "本", "ー", "naïve"]
+WORDS = [f"w{number}" for number in range(300)] + [
+    "Paris",
+    "France",
+    "Rome",
+    "日",
+    "本",
+    "ー",
+    "naïve",
+    "Papeete\u0304",
+]
 FACTS = pa.table(
     {
         "subject": ["Paris", "w1", "Rome", "w7 w3", "日本"],
@@ -40,6 +49,8 @@ FACTS = pa.table(
         "subject_aliases": [["w9", "w9 w1"], [], ["w3"], None, None],
     }
 )
+#: More words than one call looks up without a sample of the vocabulary.
+MANY_FACTS = pa.table({"subject": [f"w{number}" for number in range(1500)], "object": ["w1"] * 1500})
 SCOPES = [Scope(), Scope(duplicates=False), Scope(documents=(3, 200)), Scope(where="n = 1")]
 #: More tokens than a suffix array with entries of three bytes can hold.
 WIDE_TOKENS = 4_300_000
@@ -105,7 +116,9 @@ def ask(folder: Path) -> None:
                     index.count_facts(facts, windows=[0, 5], scope=scope, threads=threads)
                 index.count_facts(facts, by="n", scope=scope)
             index.find_documents(text="w1", scope=scope)
+            index.find_documents(subject="w0 w0", object="w2", scope=scope)
             index.find_documents(subject="w1", object="w2", window=3, scope=scope, by="n")
+        index.count_facts(MANY_FACTS)
         index.trace("w1 w2 Paris w3 w1 w1 w7 w5", least_tokens=1)
         if index.info().layout == "compact":
             with NgramModel.open(index) as model:

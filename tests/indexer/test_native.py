@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
@@ -121,6 +122,44 @@ def test_counts_need_no_numba_and_are_equal(compiled: Path, tmp_path: Path) -> N
 
     assert ran(**{NATIVE_FOLDER: str(compiled)}) == [[2, 2, 1, 0], False]
     assert ran(**{NATIVE: "0"}) == [[2, 2, 1, 0], True]
+
+
+def test_compiled_functions_that_python_calls_have_variants() -> None:
+    """Otherwise the workload that lists the variants lacks a case, and the wheel has no code for it."""
+    root = Path(native.__file__).parents[3]
+    trees = {
+        ".".join(path.relative_to(root).with_suffix("").parts): ast.parse(path.read_text(encoding="utf-8"))
+        for path in (root / "factcensus/indexer").rglob("*.py")
+    }
+    compiled = {(module, each.name) for module, tree in trees.items() for each in tree.body if is_compiled(each)}
+    called = set()
+    for module, tree in trees.items():
+        names = {name: where for where, name in compiled if where == module}
+        names |= {
+            each.name: node.module
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module
+            for each in node.names
+            if (node.module, each.name) in compiled
+        }
+        called |= {f"{names[name]}:{name}" for name in calls(tree) if name in names}
+    assert len(called) > 70
+    assert called - dict(variants_in_the_wheel()).keys() == set()
+
+
+def is_compiled(node: ast.AST) -> bool:
+    decorators = getattr(node, "decorator_list", [])
+    return any(isinstance(each, ast.Call) and ast.unparse(each.func) == "compiled" for each in decorators)
+
+
+def calls(node: ast.AST) -> Iterator[str]:
+    """Yield the names of functions that are called outside of compiled functions."""
+    if is_compiled(node):
+        return
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        yield node.func.id
+    for child in ast.iter_child_nodes(node):
+        yield from calls(child)
 
 
 @pytest.mark.full
