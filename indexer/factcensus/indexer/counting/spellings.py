@@ -187,7 +187,7 @@ def _phone(text: str, region: str | None) -> Spellings:
     if number.extension:
         raise InputError(
             f"{text!r} has the extension {number.extension}, but a search finds a number with any extension; leave the "
-            "extension out, or search for all of it with the normalisation digits"
+            "extension out, or search for all its digits with the normalisation 'digits'"
         )
     code, rest = str(number.country_code), phonenumbers.national_significant_number(number)
     written = re.sub(r"\D", "", phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.NATIONAL))

@@ -39,7 +39,7 @@ def compile_all(folder: Path, *, jobs: int = 1) -> Path:
 
     Args:
         folder: An empty folder.
-        jobs: With more than one, this number of processes first fill the disk cache with what the variants call.
+        jobs: Number of processes; several first compile what the variants call, and share it through the disk cache.
 
     Returns:
         The extension module; ``native.json`` next to it describes it.
