@@ -51,7 +51,8 @@ def run(*command: str | Path, **environment: str) -> None:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
-    run("mkdocs", "build", "--strict", "--quiet", "--config-file", ".ci/site/mkdocs.yml", "--site-dir", folder)
+    # Not with --quiet: then MkDocs drops warnings before it counts them, and --strict has no effect.
+    run("mkdocs", "build", "--strict", "--config-file", ".ci/site/mkdocs.yml", "--site-dir", folder)
     return folder
 
 

@@ -33,9 +33,6 @@ class AsyncClient:
 
     Use it in ``async with``, or await :meth:`close`. Requests run in parallel: ``await asyncio.gather(client.count(…),
     client.count(…))``. ``documents`` is read with ``async for``.
-
-    Args:
-        base_url, timeout_s, attempts, api_key: As for :class:`Client`.
     """
 
     def __init__(
