@@ -58,7 +58,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_page_of_the_docs_is_on_the_site(site: Path) -> None:
     pages = {page.stem for page in (ROOT / "docs").glob("*.md")} - {"index"}
-    assert pages | {"index", "indexing", "changelog"} <= {page.stem for page in site.glob("*.html")}
+    others = {"index", "indexing", "changelog", "service-settings"}
+    assert pages | others <= {page.stem for page in site.glob("*.html")}
 
 
 def test_links_of_the_site_lead_to_pages_and_headings(site: Path) -> None:
@@ -120,6 +121,14 @@ def test_the_reference_has_every_command(site: Path) -> None:
     page = (site / "reference" / "command-line.html").read_text(encoding="utf-8")
     missing = [words for words in commands_of(build_root()) if f'id="{"-".join(words)}"' not in page]
     assert not missing
+
+
+def test_the_reference_has_every_query_of_an_index(site: Path) -> None:
+    page = (site / "reference" / "python.html").read_text(encoding="utf-8")
+    described = {name.rpartition(".")[2] for name in re.findall(r'\bid="?(factcensus\.indexer[\w.]+)', page)}
+    queries = {name for name in vars(client.Client) if not name.startswith("_") and hasattr(indexer.CountIndex, name)}
+    assert queries >= {"count", "cooccurrence", "trace", "complete"}
+    assert queries | {"find_documents"} <= described
 
 
 def commands_of(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

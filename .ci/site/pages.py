@@ -19,14 +19,26 @@ OUTSIDE = {
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security-policy.md",
     "CHANGELOG.md": "changelog.md",
+    "api/README.md": "service-settings.md",
 }
 #: Public names of each module, by heading.
 PUBLIC = {
     "Counting": [
         "factcensus.indexer.index.CountIndex",
+        "factcensus.indexer.counting.passages.find_documents",
+        "factcensus.indexer.counting.trace.trace",
+        "factcensus.indexer.counting.completion.complete",
         "factcensus.indexer.records.Entity",
         "factcensus.indexer.counting.scope.Scope",
         "factcensus.indexer.counting.deadline.Deadline",
+    ],
+    "Answers": [
+        "factcensus.indexer.answers.counts.CountAnswer",
+        "factcensus.indexer.answers.counts.CooccurrenceAnswer",
+        "factcensus.indexer.answers.documents.DocumentsAnswer",
+        "factcensus.indexer.answers.trace.TraceAnswer",
+        "factcensus.indexer.answers.completions.CompletionAnswer",
+        "factcensus.indexer.answers.indexes.IndexInfo",
     ],
     "Tables of facts": [
         "factcensus.indexer.tables.facts.read_facts",
@@ -57,6 +69,17 @@ PUBLIC = {
     ],
     "Errors": ["factcensus.indexer.errors", "factcensus.api.errors"],
 }
+#: Sentences below a heading of the page on Python.
+NOTES = {
+    "Counting": "`find_documents`, `trace` and `complete` are methods of `CountIndex`: call `index.trace(text)`.",
+    "Answers": "Import these names from `factcensus.indexer.answers`. Each answer has the method `as_json()`.",
+    "Asking a service": "Import these names from `factcensus.api.client`.",
+}
+#: The members of ``CountIndex`` on the page on Python; the others serve this package.
+MEMBERS = (
+    "open, count, count_many, count_ngrams, cooccurrence, count_facts, info, digest, generation, changed, reopen, "
+    "keeps_text, use_order, token_ids, words, text, estimate, usage, close"
+)
 #: A link or an image in Markdown: text, target and anchor.
 _LINK = re.compile(r"(!?\[(?:[^\]\[]|\[[^\]]*\])*\])\(([^)#\s]+)(#[^)\s]*)?\)")
 
@@ -182,16 +205,21 @@ def _python() -> str:
     lines = [
         "# Python",
         "",
-        "Import the names below from `factcensus.indexer`, and `Client` from `factcensus.api.client`.",
+        "Import the names below from `factcensus.indexer`, unless another module is given.",
         "",
     ]
     for heading, names in PUBLIC.items():
-        lines += [f"## {heading}", ""]
+        lines += [f"## {heading}", "", NOTES.get(heading, ""), ""]
         for name in names:
             lines += [f"::: {name}", "    options:", "      heading_level: 3"]
-            # The constructor of an index is not public: CountIndex.open is, and its base class defines it.
-            lines += ["      merge_init_into_class: false", "      inherited_members: true"] * name.endswith(
-                ".CountIndex"
-            )
+            if name.endswith(".CountIndex"):
+                # Its constructor is not public: CountIndex.open is, and its base class defines it.
+                lines += [
+                    "      merge_init_into_class: false",
+                    "      inherited_members: true",
+                    "      show_bases: false",
+                ]
+                lines.append(f"      members: [{MEMBERS}]")
+            lines += ["      show_root_full_path: false"] * (not name.endswith(".errors"))
             lines.append("")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The examples in docs/counts.md, docs/index-format.md and indexer/README.md are right."""
+"""The examples in docs/counts.md, docs/index-format.md and indexer/README.md are right, and links in all pages work."""
 
 from __future__ import annotations
 
@@ -11,6 +11,20 @@ import pytest
 from .corpora import fact_table, index_folder, index_of, records, write_corpus
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGES = [page for pattern in ("*.md", "*/README.md", "docs/*.md") for page in sorted(DOCS.parent.glob(pattern))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS.parent)))
+def test_links_lead_to_existing_files_and_headings(page: Path) -> None:
+    """Anchors are made from headings as code hosts do it; ``tests/test_packaging.py`` checks those of the site."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text):
+        path, _, anchor = target.partition("#")
+        linked = (page.parent / path) if path else page
+        assert linked.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}, target
 
 
 def test_worked_example_of_the_counts_page_is_right() -> None:

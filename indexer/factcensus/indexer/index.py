@@ -266,7 +266,7 @@ class CountIndex(OpenedIndex):
 
     @property
     def no_completions(self) -> str | None:
-        """The reason why :meth:`complete` is refused in this index; None if it is not."""
+        """The reason why :meth:`complete` does not work in this index; None if it works."""
         return completion.no_completions(self)
 
     find_documents = passages.find_documents
