@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from test_architectures import byte_level, model_config
 
+from factcensus.eval.evaluator import StandardEvaluator
 from factcensus.indexer.cli import main
 from factcensus.unlearn.config.chat_config import ChatConfig
 from factcensus.unlearn.config.files import load_config
@@ -82,3 +85,28 @@ def test_every_configuration_key_is_documented() -> None:
     for section in (RunConfig, TrainingConfig, IndexConfig, SelectionConfig, ForgetConfig, RetainConfig, ChatConfig):
         missing = set(section.model_fields) - named - {"selection", "training", "index", "forget", "retain"}
         assert not missing, section.__name__
+    assert {field.name for field in fields(StandardEvaluator)} <= named
+
+
+def test_documented_defaults_are_those_of_the_configuration() -> None:
+    config = {"model": "m", "facts": "f.csv", "out": "o", "methods": ["idk"]}
+    values = flat(RunConfig.model_validate(config).resolved())
+    meanings = {"none": (None, [], {}), "all": (None,), "chosen by transformers": (None,), "torch's default": (None,)}
+    compared = 0
+    for keys, default in re.findall(r"^\| (`[^|]+`) \| ([^|]+) \|", CONFIGURATION, flags=re.MULTILINE):
+        names, stated = re.findall(r"`([a-z_.]+)`", keys), default.split(", ")
+        for name, text in zip(names, stated, strict=True) if len(names) == len(stated) else []:
+            if name in values and " of the " not in text:
+                written = text.strip("`")
+                number_or_flag = json.loads(written) if re.fullmatch(r"true|false|[0-9.e-]+|\{\}", written) else written
+                assert values[name] in meanings.get(text, (number_or_flag, [written])), name
+                compared += 1
+    assert compared > 40
+
+
+def flat(settings: dict[str, Any], section: str = "") -> dict[str, Any]:
+    """Return nested settings by their names with dots."""
+    found = {}
+    for name, value in settings.items():
+        found |= flat(value, f"{section}{name}.") if isinstance(value, dict) and value else {f"{section}{name}": value}
+    return found

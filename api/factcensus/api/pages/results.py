@@ -142,7 +142,7 @@ class _Asked:
 
     @property
     def subject(self) -> str:
-        """The words for what the documents have, in captions."""
+        """The phrase that captions use for the matching documents."""
         return self.question.subject.strip() if self.question.alone is not None else "both"
 
     def trend(self, index: CountIndex, field: str) -> Trend | None:

@@ -245,7 +245,7 @@ class _Work:
         return [each for each in self.asked if each.row == row and each.form in MAIN_WAYS]
 
     def _parts(self) -> Iterator[tuple[str, Callable[[], pa.Table]]]:
-        """Yield name and maker of each part except those after relearning."""
+        """Yield the name of each part and the function that makes it, except for the parts after relearning."""
         settings = self.settings
         backwards = {each.question.row: each for each in self.backwards}
         for row in self._facts():

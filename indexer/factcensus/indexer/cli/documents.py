@@ -128,7 +128,7 @@ def documents(  # noqa: PLR0913 - one for each option
     "factcensus trace indexes/wiki --file output.txt --json",
 )
 @index_argument
-@argument("text", required=False, metavar="TEXT", help="a text, such as the output of a model")
+@argument("text", required=False, metavar="[TEXT]", help="a text, such as the output of a model")
 @option("--file", type=PATH, metavar="FILE", help="read the text from a file; - is stdin")
 @option("--least-tokens", type=Whole(1), default=4, metavar="N", help="minimum length of a span in tokens")
 @option("--limit", type=Whole(1), default=50, metavar="N", help="maximum number of spans, longest first")
