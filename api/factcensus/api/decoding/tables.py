@@ -140,8 +140,12 @@ class FactsReader:
             rows = _renamed(rows_as_written(body.facts, "facts", content))
         else:
             rows = rows_of(self._file, "csv" if self._ending == "csv" else "jsonl", shape=shape)
+        before = 0
         while piece := list(islice(rows, PIECE_FACTS)):
-            yield table_of(piece)
+            with counted_from(before):
+                table = table_of(piece)
+            yield table
+            before += len(piece)
 
     def _columns(self) -> Iterator[pa.Table]:
         try:

@@ -28,9 +28,10 @@ from factcensus.indexer.tables.columns import (
     silent,
 )
 from factcensus.indexer.tables.files import TableFormat, read_table, renamed, table_of
-from factcensus.indexer.tables.published import reading, recognised
+from factcensus.indexer.tables.published import reading, refusal
 from factcensus.indexer.tables.remarks import remarks
 from factcensus.indexer.tables.restored import carried_metadata, restored
+from factcensus.indexer.tables.translated import recognised
 from factcensus.indexer.tables.values import is_list, list_column, readable_column, text_column
 
 
@@ -72,13 +73,13 @@ def read_facts(
     table = read_table(source, format, names)
     try:
         names.check_found()
-        facts = check_facts(table)
+        raw, facts = _checked_facts(table)
     except InputError as error:
         if isinstance(source, (str, Path, Place)):
             raise InputError(f"{Place.of(source)}: {error}") from error
         raise
     read = reading(table.column_names)
-    for remark in [*([read] if read else []), *remarks(recognised(table), facts)]:
+    for remark in [*([read] if read else []), *remarks(raw, facts)]:
         notice(f"{Place.of(source)}: {remark}" if isinstance(source, (str, Path, Place)) else remark)
     return facts
 
@@ -169,41 +170,53 @@ def _objects_of(frame: Any) -> pa.Table | None:
 
 def check_facts(table: pa.Table) -> pa.Table:
     """Check the columns of a fact table and convert their types; see :func:`read_facts`."""
-    table = recognised(renamed(table, ColumnNames()))
-    names = table.column_names
+    return _checked_facts(table)[1]
+
+
+def _checked_facts(table: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Return a table with our names of the columns, and the same with checked columns."""
+    table, sources = recognised(renamed(table, ColumnNames()))
+    raw, names = table, table.column_names
     missing = [name for name in REQUIRED if name not in names]
     if missing and names:
-        raise InputError(missing_column(missing[0], names))
+        raise InputError(refusal(names) or missing_column(missing[0], names))
     if table.num_rows == 0:
         raise InputError("the fact table has no rows; add at least one fact")
     has_strata = set(STRATUM_COLUMNS) <= set(names)  # a single column may belong to the user
     for place, name in enumerate(names):
         if name in STRATUM_COLUMNS and not has_strata:
             continue
-        column = _checked(table[name], name)
+        column = _checked(table[name], name, sources.get(name, name))
         if column is not table[name]:
             table = table.set_column(place, name, column)
-    return table.replace_schema_metadata(carried_metadata(table.schema))
+    return raw, table.replace_schema_metadata(carried_metadata(table.schema))
 
 
-def _checked(column: pa.ChunkedArray, name: str) -> Any:
-    """Return a column with the type required by its name; the same object if nothing changes."""
+def _checked(column: pa.ChunkedArray, name: str, source: str) -> Any:
+    """Return a column with the type required by its name; the same object if nothing changes.
+
+    Args:
+        column: The column.
+        name: Its name.
+        source: Its name in a table of a published shape, for messages.
+    """
     several = is_list(column.type)
+    shown = name if source == name else f"{name} (column {source!r})"
     if name in LIST_COLUMNS or (several and name in ("paraphrase", *ASKED_LIST_COLUMNS)):
         texts = _with_plain_lists(column)
-        return texts if _is_clean_list(texts) else list_column(column, name)
+        return texts if _is_clean_list(texts) else list_column(column, shown)
     if name in TEXT_COLUMNS:
-        column = text_column(column, name)
+        column = text_column(column, shown)
         if name in REQUIRED:
-            _check_names(column, name)
+            _check_names(column, name, source)
         return column
     if is_count(name) or name in (*STRATUM_COLUMNS, *LABEL_COLUMNS, CORPUS_DIGEST):
         return restored(column, name)
     return readable_column(column)
 
 
-def _check_names(column: pa.ChunkedArray, name: str) -> None:
-    """Check that every cell of subject or object has a text.
+def _check_names(column: pa.ChunkedArray, name: str, source: str) -> None:
+    """Check that every cell of subject or object, which may have another name in the file, has a text.
 
     Raises:
         InputError: A cell is empty; the message names the row.
@@ -212,7 +225,10 @@ def _check_names(column: pa.ChunkedArray, name: str) -> None:
     if not column.null_count and compute("min", [trimmed]).as_py():
         return
     row = next(row for row, value in enumerate(column.to_pylist(), 1) if value is None or not value.strip())
-    raise InputError(f"row {row} of the fact table: the {name} is empty; every fact needs a subject and an object")
+    where = "" if source == name else f" (column {source!r})"
+    raise InputError(
+        f"row {row} of the fact table: the {name} is empty{where}; every fact needs a subject and an object"
+    )
 
 
 def _with_plain_lists(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -22,7 +22,8 @@ from factcensus.indexer.system.files import replaced_file
 from factcensus.indexer.system.places import NoFileError, Place
 from factcensus.indexer.tables.columns import LIST_COLUMNS, TEXT_COLUMNS, ColumnNames
 from factcensus.indexer.tables.csv_rows import csv_line, csv_rows
-from factcensus.indexer.tables.json_rows import column_of, decoded, json_rows, refuse_utf16, settled
+from factcensus.indexer.tables.json_rows import as_text, column_of, decoded, json_rows, refuse_utf16, settled
+from factcensus.indexer.tables.published import texts_of_shape
 from factcensus.indexer.tables.shapes import Shape
 from factcensus.indexer.tables.values import as_list, json_cell, python_rows, python_values, texts_of
 
@@ -198,7 +199,9 @@ def _json_array(file: BinaryIO, names: ColumnNames) -> Iterator[dict[str, Any]]:
 def table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Return a table of rows, with texts in the text columns; rows may lack some columns."""
     columns = {}
-    for name in dict.fromkeys(name for row in rows for name in row):
+    names = tuple(dict.fromkeys(name for row in rows for name in row))
+    texts = texts_of_shape(names)
+    for name in names:
         values = [row.get(name) for row in rows]
         several = name in LIST_COLUMNS or (name == "paraphrase" and any(isinstance(each, list) for each in values))
         if several:
@@ -207,7 +210,7 @@ def table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
         elif name in TEXT_COLUMNS:
             columns[name] = pa.array(texts_of(values, name), pa.string())
         else:
-            columns[name] = column_of(values, name)
+            columns[name] = column_of(list(map(as_text, values)) if name in texts else values, name)
     return pa.table(columns)
 
 

@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -18,8 +19,9 @@ import pyarrow as pa
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.records import clean_text
 from factcensus.indexer.tables.columns import ASKED_LIST_COLUMNS, FACT_COLUMNS, ColumnNames
+from factcensus.indexer.tables.published import texts_of_shape
 
-#: Columns in which numbers become text.
+#: Columns in which numbers become text; see :func:`as_written`.
 AS_WRITTEN = frozenset((*FACT_COLUMNS, *ASKED_LIST_COLUMNS))
 _MANY_DIGITS = re.compile(rb"\d{19}")
 _COLON = re.compile(rb'"\s*:')
@@ -30,6 +32,12 @@ class Literal(str):
     """A number as written in JSON."""
 
     __slots__ = ()
+
+
+@lru_cache(1000)
+def as_written(names: tuple[str, ...]) -> frozenset[str]:
+    """Return the columns of a row in which numbers become text, also those of a published shape."""
+    return AS_WRITTEN | texts_of_shape(names)
 
 
 def decoded(text: str | bytes) -> Any:
@@ -125,9 +133,11 @@ def json_row(line: bytes, names: ColumnNames) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         row, exact = None, True
     if isinstance(row, dict) and not exact:
-        plain_row = dict(zip(names.of(tuple(row)), row.values(), strict=True))
+        own = names.of(tuple(row))
+        plain_row = dict(zip(own, row.values(), strict=True))
+        texts = as_written(own)
         for column, value in plain_row.items():
-            if type(value) is not str and column in AS_WRITTEN and _has_number(value):
+            if type(value) is not str and column in texts and _has_number(value):
                 break
         else:
             return plain_row
@@ -188,8 +198,10 @@ def rows_as_written(rows: list[dict[str, Any]], key: str, body: bytes) -> list[d
     """
     names = ColumnNames()
     for row in rows:
-        for column, value in zip(names.preview(tuple(row)), row.values(), strict=True):
-            if column in AS_WRITTEN and _has_number(value):
+        own = names.preview(tuple(row))
+        texts = as_written(own)
+        for column, value in zip(own, row.values(), strict=True):
+            if column in texts and _has_number(value):
                 return [settled(each, names) for each in decoded(body)[key]]
     return rows
 
@@ -202,9 +214,11 @@ def settled(row: Any, names: ColumnNames) -> dict[str, Any]:
     """
     if not isinstance(row, dict):
         raise InputError(f"not a JSON object, got {'a number' if isinstance(row, Literal) else type(row).__name__}")
+    own = names.of(tuple(row))
+    texts = as_written(own)
     return {
-        clean_text(column): texts_in(value) if column in AS_WRITTEN else numbers_in(value)
-        for column, value in zip(names.of(tuple(row)), row.values(), strict=True)
+        clean_text(column): texts_in(value) if column in texts else numbers_in(value)
+        for column, value in zip(own, row.values(), strict=True)
     }
 
 
@@ -228,9 +242,25 @@ def column_of(values: list[Any], name: str) -> pa.Array:
         try:
             return pa.array(_numbers_as_texts(values))
         except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+            row = _first_of_another_type(values)
             raise InputError(
-                f"the column {name!r} has values of several types ({error}); give all of them the same type"
+                f"row {row}: the column {name!r} has values of several types: {values[row - 1]!r:.60} "
+                f"differs from the rows before it ({error}); give all of them the same type"
             ) from error
+
+
+def _first_of_another_type(values: list[Any]) -> int:
+    """Return the number of the first row whose value has no type in common with the rows before it."""
+    fitting, failing = 0, len(values)
+    while failing - fitting > 1:
+        middle = (fitting + failing) // 2
+        try:
+            pa.array(_numbers_as_texts(values[:middle]))
+        except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+            failing = middle
+        else:
+            fitting = middle
+    return failing
 
 
 def _numbers_as_texts(values: list[Any]) -> list[Any]:
@@ -240,7 +270,7 @@ def _numbers_as_texts(values: list[Any]) -> list[Any]:
     inexact = any(number not in _INT64 for number in integers) or (
         len(integers) < len(numbers) and any(int(float(number)) != number for number in integers)
     )
-    return [_as_text(value) for value in values] if inexact else values
+    return [as_text(value) for value in values] if inexact else values
 
 
 def _numbers(values: Collection[Any]) -> Iterator[int | float]:
@@ -251,9 +281,10 @@ def _numbers(values: Collection[Any]) -> Iterator[int | float]:
             yield from _numbers(value if isinstance(value, list) else value.values())
 
 
-def _as_text(value: Any) -> Any:
+def as_text(value: Any) -> Any:
+    """Convert numbers to texts, also inside lists and objects."""
     if type(value) in (int, float):
         return str(value)
     if isinstance(value, list):
-        return [_as_text(each) for each in value]
-    return {name: _as_text(each) for name, each in value.items()} if isinstance(value, dict) else value
+        return [as_text(each) for each in value]
+    return {name: as_text(each) for name, each in value.items()} if isinstance(value, dict) else value

@@ -18,6 +18,10 @@ _NULL_WORDS = frozenset(("NA", "N/A", "#N/A", "<NA>", "nan", "NaN", "NULL", "nul
 #: Maximum number of aliases that are looked up in the index for a hint.
 _MOST_ASKED = 1000
 _SEPARATORS = frozenset(",;")
+#: Number of words from which an object is probably a sentence, such as an answer, and not a name.
+_LONG = 12
+#: Minimum number of questions for a remark about most of them.
+_LEAST_ASKED = 10
 
 
 def remarks(raw: pa.Table, facts: pa.Table) -> Iterable[str]:
@@ -31,6 +35,7 @@ def remarks(raw: pa.Table, facts: pa.Table) -> Iterable[str]:
                 "it as text if the spelling matters"
             )
     yield from _doubtful_texts(facts)
+    yield from _doubtful_facts(facts)
     for name in LIST_COLUMNS:
         if name in facts.column_names and is_list(facts.schema.field(name).type):
             lists = facts[name].to_pylist()
@@ -64,6 +69,51 @@ def _doubtful_texts(facts: pa.Table) -> Iterable[str]:
                 f"{counted(len(padded), 'cell')} of {name!r} {'has' if len(padded) == 1 else 'have'} spaces around the "
                 f"text, which are kept (first: {padded[0].as_py()!r:.60}); remove them if they are unintended"
             )
+
+
+def _doubtful_facts(facts: pa.Table) -> Iterable[str]:
+    """Yield remarks about objects that are sentences, and questions that fit several objects, or not the subject."""
+    objects = facts["object"]
+    long = objects.filter(compute("greater_equal", [_count_spaces(objects), _LONG - 1]))
+    if len(long):
+        yield (
+            f"{counted(len(long), 'object')} {'has' if len(long) == 1 else 'have'} {_LONG} words or more (such as "
+            f"{long[0].as_py()!r:.80}); only documents with exactly these words count, so give the name itself as "
+            "object and the sentence as answer"
+        )
+    if "question" not in facts.column_names:
+        return
+    asked = facts.select(["question", "object"]).group_by("question").aggregate([("object", "count_distinct")])
+    several = asked.filter(compute("greater", [asked["object_count_distinct"], 1]))["question"].drop_null()
+    if len(several):
+        yield (
+            f"{counted(len(several), 'question')} {'occurs' if len(several) == 1 else 'occur'} with several objects "
+            f"(such as {several[0].as_py()!r:.80}); each row accepts only its own object and aliases as answer"
+        )
+    yield from _questions_about_others(facts)
+
+
+def _count_spaces(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    return compute("count_substring", [texts], pc.MatchSubstringOptions(" "))
+
+
+def _questions_about_others(facts: pa.Table) -> Iterable[str]:
+    """Yield a remark if most questions do not contain the subject, so that it may be the subject of something else."""
+    aliases = facts["subject_aliases"].to_pylist() if "subject_aliases" in facts.column_names else [None] * len(facts)
+    asked = others = first = 0
+    rows = zip(facts["question"].to_pylist(), facts["subject"].to_pylist(), aliases, strict=True)
+    for row, (question, subject, names) in enumerate(rows, 1):
+        text = question.casefold() if question else ""
+        if text:
+            asked += 1
+            if not any(name.casefold() in text for name in (subject, *(names or ()))):
+                others += 1
+                first = first or row
+    if asked >= _LEAST_ASKED and others > asked / 2:
+        yield (
+            f"{others:,} of {counted(asked, 'question')} do not contain the subject or an alias (first: row {first}); "
+            "check that the column 'subject' names the subject of each fact"
+        )
 
 
 def _items(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -169,8 +169,13 @@ def _timestamps(column: pa.ChunkedArray, name: str) -> list[str | None]:
     return [None if text is None else _ZEROS.sub(r"\1\2", text) for text in texts]
 
 
-def texts_of(values: Sequence[Any], name: str) -> list[str | None]:
+def texts_of(values: Sequence[Any], name: str, first: int = 1) -> list[str | None]:
     """Return Python values of one column as texts; see the module docstring.
+
+    Args:
+        values: The values.
+        name: The name of the column, for messages.
+        first: The number of the first row.
 
     Raises:
         InputError: A value has no text form; the message names the row.
@@ -182,7 +187,7 @@ def texts_of(values: Sequence[Any], name: str) -> list[str | None]:
     moments = [value for value in values if isinstance(value, datetime.datetime)]
     whole = all(float(value).is_integer() for value in floats)
     midnight = all(value.tzinfo is None and value.time() == datetime.time() for value in moments)
-    return [_text(value, whole, midnight, name, row) for row, value in enumerate(values, 1)]
+    return [_text(value, whole, midnight, name, row) for row, value in enumerate(values, first)]
 
 
 def _are_clean(values: Sequence[Any]) -> bool:
