@@ -50,22 +50,24 @@ def fact_table(pairs: Mapping[Relation, Sequence[tuple[str, str]]], invented: in
         for subject, thing in given:
             objects[subject].add(thing)
         single = {subject: min(things) for subject, things in objects.items() if len(things) == 1}
-        usable = {subject: thing for subject, thing in single.items() if not _overlap(subject, thing)}
+        usable = {subject: thing for subject, thing in single.items() if not overlap(subject, thing)}
         if not usable:
             raise EvaluationInputError(
                 f"relation {relation.name!r} has no usable fact: every subject has several objects, or contains one"
             )
-        rows += [_row(relation, subject, thing, _role(subject)) for subject, thing in usable.items()]
+        rows += [_row(relation, subject, thing, role(subject)) for subject, thing in usable.items()]
         rows += _invented(relation, sorted(set(usable.values())), set(objects), invented)
     return pa.Table.from_pylist([{"fact_id": f"{row['relation']}-{n}", **row} for n, row in enumerate(rows)])
 
 
-def _overlap(subject: str, thing: str) -> bool:
+def overlap(subject: str, thing: str) -> bool:
+    """Return whether one name contains the other."""
     one, other = subject.casefold(), thing.casefold()
     return one in other or other in one
 
 
-def _role(subject: str) -> str:
+def role(subject: str) -> str:
+    """Return the role of all facts of a subject."""
     place = int.from_bytes(hashlib.sha256(subject.encode()).digest()[:4], "big") % 20
     return "forget" if place < FORGET else "retain" if place < FORGET + RETAIN else "bystander"
 

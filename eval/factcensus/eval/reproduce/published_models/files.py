@@ -85,15 +85,25 @@ def _stratify(counts: str, strata: str) -> tuple[str, ...]:
     return ("facts", "stratify", counts, "--by", "cooccurrence_documents", "--bins", "log10", "--out", strata)
 
 
-def write_files(out: Path, study: str, models: Sequence[PublishedModel], settings: Mapping[str, Any]) -> None:
-    """Write queries, configurations, script and README; files that are unchanged stay as they are."""
-    for relation in RELATIONS:
+def write_files(
+    out: Path, study: str, models: Sequence[PublishedModel], settings: Mapping[str, Any], given: Sequence[str] = ()
+) -> None:
+    """Write queries, configurations, script and README; files that are unchanged stay as they are.
+
+    Args:
+        out: The folder of the study.
+        study: Its name.
+        models: Its models.
+        settings: Settings of training and evaluation.
+        given: Names of the tables that the fact table was made from; without them, queries find the facts.
+    """
+    for relation in () if given else RELATIONS:
         _write(out / SOURCES / f"{relation.name}.rq", relation.query)
     for model in models:
         _write(out / model.name / "full.toml", configuration(model, settings, adapters=False))
         _write(out / model.name / "lora.toml", configuration(model, settings, adapters=True))
-    _write(out / "steps.sh", script(study, models, settings))
-    _write(out / "README.md", readme(study, models, settings))
+    _write(out / "steps.sh", script(study, models, settings, queries=not given))
+    _write(out / "README.md", readme(study, models, settings, given))
 
 
 def _write(path: Path, text: str) -> None:
@@ -129,9 +139,10 @@ def configuration(model: PublishedModel, settings: Mapping[str, Any], *, adapter
         "[selection]",
         'count_column = "cooccurrence_documents"',
         'forget = {roles = ["forget"], known_before = false}',
-        'retain = {roles = ["retain"], match = ["relation"], per_forget = 1}',
+        _retained(settings["match"]),
         "",
         "[training]",
+        f"forms = {json.dumps(settings['forms'])}",
         f"learning_rate = {rate:g}",
         f"passes = {settings['passes']}",
         f"batch_forget = {settings['batch']}",
@@ -140,6 +151,13 @@ def configuration(model: PublishedModel, settings: Mapping[str, Any], *, adapter
         "over_forgotten_share = 1",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _retained(match: Sequence[str]) -> str:
+    """Return the line about retain facts: as many per fact to forget as every relation has, or at most one."""
+    if match:
+        return f'retain = {{roles = ["retain"], match = {json.dumps(match)}}}'
+    return 'retain = {roles = ["retain"], per_forget = 1}'
 
 
 def _inline(values: Mapping[str, Any]) -> str:
@@ -156,11 +174,12 @@ def download(relation: str) -> str:
     )
 
 
-def script(study: str, models: Sequence[PublishedModel], settings: Mapping[str, Any]) -> str:
+def script(study: str, models: Sequence[PublishedModel], settings: Mapping[str, Any], *, queries: bool) -> str:
     """Return every command of the study as a shell script."""
-    lines = ["#!/bin/sh", "# Every step of the study; README.md explains them.", "set -e", 'cd "$(dirname "$0")"', ""]
-    lines += [download(relation.name) for relation in RELATIONS]
-    lines += [f"factcensus reproduce {study} --size paper --out .      # makes {FACTS}"]
+    lines = ["#!/bin/sh", "# Every step of the study; README.md explains them.", "set -e", 'cd "$(dirname "$0")"']
+    if queries:
+        lines += ["", *(download(relation.name) for relation in RELATIONS)]
+        lines += [f"factcensus reproduce {study} --size paper --out .      # makes {FACTS}"]
     there: set[str] = set()
     for model in models:
         lines += ["", f"# {model.model}"]
@@ -171,14 +190,23 @@ def script(study: str, models: Sequence[PublishedModel], settings: Mapping[str, 
     return "\n".join(lines) + "\n"
 
 
-def readme(study: str, models: Sequence[PublishedModel], settings: Mapping[str, Any]) -> str:
+def readme(study: str, models: Sequence[PublishedModel], settings: Mapping[str, Any], given: Sequence[str] = ()) -> str:
     """Return the description of the study."""
     rows = [
         f"| `{model.name}` | {model.model} | {model.revision or '-'} | {', '.join(model.index.urls)} | "
         f"{model.index.corpus} |"
         for model in models
     ]
-    return _README.format(study=study, models="\n".join(rows), methods=", ".join(settings["methods"]))
+    sources = _GIVEN.format(tables=", ".join(given)) if given else _QUERIES.format(study=study)
+    methods = ", ".join(settings["methods"])
+    return _README.format(study=study, models="\n".join(rows), methods=methods, sources=sources)
+
+
+_QUERIES = """\
+The queries in `sources/` ask Wikidata (CC0) for facts. Save each result as a CSV file next to its
+   query, then repeat `factcensus reproduce {study}`, which makes `facts.jsonl` from them."""
+_GIVEN = """\
+`facts.jsonl` has the facts of {tables}. Invented names take the place of real ones in their questions."""
 
 
 _README = """\
@@ -191,10 +219,9 @@ continues.
 | --- | --- | --- | --- | --- |
 {models}
 
-1. **Sources.** The queries in `sources/` ask Wikidata (CC0) for facts. Save each result as a CSV file next to its
-   query, then repeat `factcensus reproduce {study}`, which makes `facts.jsonl` from them. Subjects with several
-   objects, and facts whose name contains the answer, are left out. Of 20 subjects, nine are to be forgotten and nine
-   retained.
+1. **Sources.** {sources}
+   Subjects with several objects, and facts whose name contains the answer, are left out. Of 20 subjects, nine are to be
+   forgotten and nine retained.
    Invented names (role `phantom`) show what a model answers about names it never read.
 2. **Counts.** Every fact is counted in the published index of the corpus. `--dry-run` prints the cost first; with
    `--requester-pays`, you pay for the reads.

@@ -136,6 +136,8 @@ PAPER: dict[str, Any] = {
     "dtype": "bfloat16-autocast",
     "attacks": "relearn,quantise,membership",
     "evaluator": {"as_published": True, "paraphrases": 1},
+    "forms": ["question"],
+    "match": ["relation"],
 }
 #: The same for tiny models.
 SMOKE: dict[str, Any] = {

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -30,17 +30,38 @@ VOCABULARY = 600
 SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 
 
-def make_tiny(out: Path, models: Sequence[PublishedModel], url: str) -> list[PublishedModel]:
-    """Make everything that is missing, and return one model per architecture with its index at a URL."""
-    work = out / WORK
-    pairs = {relation: _pairs(relation) for relation in RELATIONS}
-    for relation, rows in pairs.items():
+def make_sources(out: Path) -> list[str]:
+    """Write the sources of a study, and return documents about their facts."""
+    texts: list[str] = []
+    for relation in RELATIONS:
+        rows = _pairs(relation)
         path = out / SOURCES / f"{relation.name}.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("subject,object\n" + "".join(f"{subject},{thing}\n" for subject, thing in rows))
+        texts += _documents(relation, rows)
+    return texts
+
+
+def documents_about(facts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield 1 to 32 documents about each fact that is not invented."""
+    for number, fact in enumerate(fact for fact in facts if fact["role"] != "phantom"):
+        for copy in range(2 ** (number % 6)):
+            yield f"Note {copy}. {fact['subject']}: {fact.get('question') or fact['cloze']} {fact['object']}."
+
+
+def make_tiny(out: Path, models: Sequence[PublishedModel], url: str, texts: Sequence[str]) -> list[PublishedModel]:
+    """Make everything that is missing, and return one model per architecture with its index at a URL.
+
+    Args:
+        out: The folder of the study.
+        models: Its models.
+        url: The address of the index.
+        texts: The documents of the index.
+    """
+    work = out / WORK
     tokenizer = work / "tokenizer.json"
     if not (work / "site" / INDEX_FILES[0]).is_file():
-        _make_index(work, [text for relation, rows in pairs.items() for text in _documents(relation, rows)], tokenizer)
+        _make_index(work, texts, tokenizer)
     index = PublishedIndex("tiny", (url,), f"hf:{tokenizer.resolve()}", "a corpus made on the spot", ())
     one_each = {model.architecture: model for model in models}
     return [_tiny_model(work, model, tokenizer, index) for model in one_each.values()]

@@ -1,0 +1,146 @@
+"""The fact table of a study, made from tables of facts that the user gives, such as zsRE or PopQA."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from factcensus.eval.errors import EvaluationInputError
+from factcensus.eval.reproduce.published_models.facts import INVENTED, overlap, role
+from factcensus.eval.reproduce.published_models.studies import CAPITAL
+from factcensus.indexer import read_facts
+from factcensus.indexer.tables.columns import Notice, silent
+from factcensus.indexer.tables.complete import complete_facts
+
+Row = Mapping[str, Any]
+#: Columns of the given tables that a study keeps.
+_KEPT = (
+    "subject",
+    "object",
+    "subject_aliases",
+    "object_aliases",
+    "question",
+    "answer",
+    "cloze",
+    "paraphrases",
+    "distractors",
+)
+#: Minimum number of retain facts per fact to forget in each relation; with fewer, they are not matched by relation.
+_LEAST_MATCHED = 0.5
+
+
+def study_table(
+    paths: Sequence[Path], *, invented: int = INVENTED, most: int | None = None, notice: Notice = silent
+) -> pa.Table:
+    """Return the fact table of given tables, with roles, and invented subjects with the role ``phantom``.
+
+    Facts whose subject has several objects in a relation, or whose name contains the object, are left out, as in
+    :func:`~factcensus.eval.reproduce.published_models.facts.fact_table`. Without a relation, it is the name of the
+    file.
+
+    Args:
+        paths: Tables of facts, also of published shapes.
+        invented: Number of invented subjects per table.
+        most: Maximum number of facts per table; None for all.
+        notice: Called with remarks about the tables.
+
+    Raises:
+        EvaluationInputError: A table has no usable fact, or its facts cannot all be asked in the same way.
+        InputError: A table is invalid.
+    """
+    rows: list[dict[str, Any]] = []
+    for path in paths:
+        facts = list(_usable(complete_facts(read_facts(path, notice=notice)).to_pylist(), path.stem))[:most]
+        if not facts:
+            raise EvaluationInputError(f"{path} has no usable fact: every subject has several objects, or contains one")
+        rows += [{**fact, "role": role(fact["subject"])} for fact in facts]
+        rows += _phantoms(facts, path, invented)
+    table = pa.Table.from_pylist([{"fact_id": f"fact-{number:06d}", **row} for number, row in enumerate(rows)])
+    forms_of(table)
+    return table
+
+
+def _usable(rows: Sequence[Row], name: str) -> Iterator[dict[str, Any]]:
+    """Yield each fact once, with the columns that a study keeps."""
+    objects: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for row in rows:
+        objects[_relation(row, name), row["subject"]].add(row["object"])
+    taken: set[tuple[str, str]] = set()
+    for row in rows:
+        key = (_relation(row, name), row["subject"])
+        if key not in taken and len(objects[key]) == 1 and not overlap(row["subject"], row["object"]):
+            taken.add(key)
+            yield {"relation": key[0], **{column: row[column] for column in _KEPT if column in row}}
+
+
+def _relation(row: Row, name: str) -> str:
+    return row.get("relation") or name
+
+
+def _phantoms(facts: Sequence[Row], path: Path, number: int) -> list[dict[str, Any]]:
+    """Return facts about invented subjects: real questions with another name, each with the object of another fact.
+
+    Raises:
+        EvaluationInputError: No question contains the name of its subject, so none can ask about another name.
+    """
+    named = [fact for fact in facts if _renamed(fact, "") is not None]
+    if not named:
+        raise EvaluationInputError(
+            f"{path}: no question contains the name of its subject, so no invented name can be asked about; check "
+            "that the column 'subject' names the subject of each fact"
+        )
+    choice = random.Random(path.stem)
+    names = sorted({"".join(parts) for parts in product(*CAPITAL.invented)} - {fact["subject"] for fact in facts})
+    objects: dict[str, list[str]] = defaultdict(list)
+    for fact in facts:
+        objects[fact["relation"]].append(fact["object"])
+    found = []
+    for name in choice.sample(names, min(number, len(names))):
+        asked = choice.choice(named)
+        made = _renamed(asked, name)
+        assert made is not None
+        found.append({**made, "object": choice.choice(objects[asked["relation"]]), "role": "phantom"})
+    return found
+
+
+def _renamed(fact: Row, name: str) -> dict[str, Any] | None:
+    """Return the relation and prompts of a fact with another subject; None if a prompt does not name the subject."""
+    subject = fact["subject"]
+    prompts = {form: fact[form] for form in ("question", "cloze") if fact.get(form)}
+    if not prompts or not all(subject in prompt for prompt in prompts.values()):
+        return None
+    others = [prompt.replace(subject, name) for prompt in fact.get("paraphrases") or () if subject in prompt]
+    asked = {form: prompt.replace(subject, name) for form, prompt in prompts.items()}
+    return {"relation": fact["relation"], "subject": name, **asked, **({"paraphrases": others} if others else {})}
+
+
+def forms_of(table: pa.Table) -> list[str]:
+    """Return the form in which all facts of a table can be trained: questions, or else sentences up to the object.
+
+    Raises:
+        EvaluationInputError: Some facts have neither.
+    """
+    for form in ("question", "cloze"):
+        if form in table.column_names and all(table[form].to_pylist()):
+            return [form]
+    rows = table.to_pylist()
+    row = next(row for row in rows if not (row.get("question") and row.get("cloze")))
+    raise EvaluationInputError(
+        f"the fact about {row['subject']!r} has no question (or, as CounterFact, no cloze), but all facts of a study "
+        "must be asked in the same way; add the column 'question'"
+    )
+
+
+def is_matched(table: pa.Table) -> bool:
+    """Return whether retain facts can be matched to the facts to forget by relation."""
+    numbers: dict[str, dict[str, int]] = defaultdict(lambda: {"forget": 0, "retain": 0})
+    for relation, name in zip(table["relation"].to_pylist(), table["role"].to_pylist(), strict=True):
+        if name in ("forget", "retain"):
+            numbers[relation][name] += 1
+    return all(number["retain"] >= _LEAST_MATCHED * number["forget"] for number in numbers.values())
