@@ -110,6 +110,33 @@ def test_incompatible_column_types_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"subject": {"a": 1}}, "row 31 of the fact table: the subject must be a text"),
+        ({"subject_aliases": {"a": 1}}, "row 31 of the fact table: the subject_aliases must be a list of texts"),
+        ({"note": ["a"]}, "row 31: the column 'note' has values of several types"),
+    ],
+)
+def test_a_value_without_a_type_is_named_by_its_row_number_in_the_file(changed: dict[str, Any], says: str) -> None:
+    rows = [*ROWS[:30], ROWS[30] | changed, *ROWS[31:]]
+    with pytest.raises(InputError, match=says):
+        opened(b"\n".join(json.dumps(row).encode() for row in rows), "jsonl").check()
+
+
+@pytest.mark.parametrize("ending", ["json", "jsonl", "parquet", "arrow"])
+def test_published_tables_are_read_in_pieces(ending: Ending) -> None:
+    def edit(number: int, answers: list[str]) -> dict[str, Any]:
+        return {"subject": f"Curie {number}", "src": "Where?", "answers": answers, "alt": "Oslo"}
+
+    rows = [edit(n, ["Warsaw", "Warszawa"]) for n in range(20)]
+    facts = pa.concat_tables(pieces_of(opened(content_of(ending, rows), ending))).to_pylist()
+    assert [(fact["subject"], fact["object"]) for fact in facts] == [(f"Curie {n}", "Warsaw") for n in range(20)]
+    assert all((fact["object_aliases"], fact["distractors"]) == (["Warszawa"], ["Oslo"]) for fact in facts)
+    with pytest.raises(InputError, match="row 16 of the fact table: 'answers' has no answer"):
+        opened(content_of(ending, [*rows[:15], edit(15, []), *rows[16:]]), ending).check()
+
+
+@pytest.mark.parametrize(
     ("changed", "error", "says"),
     [
         ({"subject": ""}, InputError, "row 31 of the fact table: the subject is empty"),

@@ -362,3 +362,8 @@ def test_each_shape_can_be_counted_and_stratified(
     (row,) = read_facts(strata).to_pylist()
     assert row["cooccurrence_documents"] == 3
     assert {name: row[name] for name in fact} == fact
+
+
+def test_columns_that_give_nothing_are_kept() -> None:
+    (read,) = as_facts([{**EDIT, "distractors": ["Rome"]}]).to_pylist()
+    assert (read["distractors"], read["alt"]) == (["Rome"], "Oslo")

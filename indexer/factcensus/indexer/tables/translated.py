@@ -38,7 +38,7 @@ def recognised(table: pa.Table) -> tuple[pa.Table, dict[str, str]]:
     found = sources(shape, names)
     renamed = {theirs: ours for ours, theirs in found.items() if plain(theirs) in shape.renamed}
     made = _translated(table, shape, found)
-    kept = [name for name in names if plain(name) not in shape.translated]
+    kept = [name for name in names if plain(name) not in shape.translated or name not in found.values()]
     read = table.select(kept).rename_columns([renamed.get(name, name) for name in kept])
     for ours, theirs in found.items():
         if plain(theirs) in shape.copied and ours not in read.column_names:
