@@ -23,6 +23,7 @@ from factcensus.api.client import Client
 from factcensus.api.decoding import wire
 from factcensus.api.decoding.bounds import Bounds, Ending
 from factcensus.api.decoding.decoders import Decoders
+from factcensus.api.decoding.rows import moved
 from factcensus.api.decoding.starting import PROCESS
 from factcensus.api.decoding.types import WireError, schema_of_json, schema_to_json
 from factcensus.api.formats import FILE_ENDINGS
@@ -31,6 +32,7 @@ from factcensus.api.http.problems import Problem
 from factcensus.api.settings import Limits, Settings
 from factcensus.indexer import Deadline
 from factcensus.indexer.errors import DeadlineError
+from factcensus.indexer.numbers import also_rows
 from factcensus.indexer.tables.facts import check_facts
 
 MIB = 2**20
@@ -300,3 +302,11 @@ def test_long_column_names_repeated_in_every_row_use_little_memory(index_folder:
                     break
         assert read > 10**8
         assert peak - idle < 200 * 10**6
+
+
+def test_all_row_numbers_of_a_message_are_those_of_the_whole_table() -> None:
+    message = f"row 3 of the fact table: the object is empty{also_rows([4, 7, 8, 9, 10, 11])}; 2 rows"
+    assert moved(message, 1000) == (
+        "row 1003 of the fact table: the object is empty (also in rows 1004, 1007, 1008, 1009, 1010 and 1 more); 2 rows"
+    )
+    assert moved(f"row 1, object: 'row 2'{also_rows([5])}", 10) == "row 11, object: 'row 2' (also in row 15)"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -183,12 +184,26 @@ def test_tables_are_printed_with_aligned_numbers_and_escaped_text(style: str) ->
         ("*NSYNC", r"\*NSYNC", "{}*NSYNC"),
         ("[REC]", r"\[REC]", "{}[REC]"),
         ("<b>&_x_", r"\<b>&\_x\_", r"\textless{}b\textgreater{}\&\_x\_"),
+        (
+            "A$AP ~x~ &amp; ^",
+            r"A\$AP \~x\~ \&amp; \^",
+            r"A\$AP \textasciitilde{}x\textasciitilde{} \&amp; \textasciicircum{}",
+        ),
+        ("a\nb\x1b[2Jc", r"a b\[2Jc", "a b[2Jc"),
+        ("a---b − c", "a---b − c", "a-{}-{}-b $-$ c"),
         ("snake_case `x` \\", r"snake_case \`x\` \\", r"snake\_case `x` \textbackslash{}"),
     ],
 )
 def test_names_with_signs_of_markdown_and_latex_are_printed_as_they_are(name: str, markdown: str, latex: str) -> None:
     assert format_table([[name, 1]], ["", "n"], "markdown").splitlines()[-1].split(" | ")[0].strip("| ") == markdown
     assert format_table([[name, 1]], ["", "n"], "latex").splitlines()[4] == f"{latex} & 1 \\\\"
+
+
+def test_tables_in_latex_name_a_character_for_which_pdflatex_has_no_font() -> None:
+    (remark, *table) = format_table([["Peking (北京)", 1]], ["", "n"], "latex").splitlines()
+    assert remark.startswith("% pdfLaTeX has no font with 北; use XeLaTeX or LuaLaTeX")
+    assert table[0] == r"\begin{tabular}{lr}"
+    assert format_table([["“Łódź” – A…", 1]], ["", "n"], "latex").startswith(r"\begin")
 
 
 def test_the_commands_print_json_and_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -223,10 +238,62 @@ def test_fewer_strata_because_of_ties_are_reported(tmp_path: Path, capsys: pytes
     assert "2 strata instead of 5" in capsys.readouterr().err
 
 
-def drawn(table: pa.Table, path: Path, **options: str) -> str:
+def drawn(table: pa.Table, path: Path, **options: Any) -> str:
     """Return a histogram as SVG."""
     plot_counts(table, path, **options)
     return path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("ending", ["png", "pdf", "svg"])
+def test_characters_without_a_font_are_named_once_with_the_remedy(tmp_path: Path, ending: str) -> None:
+    said: list[str] = []
+    plot_counts(counts_table([0, 5]), tmp_path / f"a.{ending}", title="\U000f0000\U000f0001", notice=said.append)
+    assert not said, "characters for private use have no font anywhere"
+    with font_of("𐎀", tmp_path) as family:
+        plot_counts(counts_table([0, 5]), tmp_path / f"b.{ending}", title="𐎀𐎁", notice=said.append)
+        if ending == "svg":
+            assert said == [], "a viewer has its own fonts"
+            assert family in (tmp_path / "b.svg").read_text(encoding="utf-8")
+        else:
+            (message,) = said
+            assert message.startswith("no installed font has 𐎁, so the figure shows boxes")
+            assert "fonts-noto-cjk" in message
+    names = ("𐎀", "wiki")
+    with pytest.warns(UserWarning, match="no installed font has 𐎀") if ending != "svg" else nullcontext():
+        plot_comparison(compare(counts_table([1]), counts_table([2])), tmp_path / f"c.{ending}", names)
+
+
+@contextmanager
+def font_of(character: str, folder: Path) -> Iterator[str]:
+    """Install a font with one character for matplotlib, and yield its name."""
+    from fontTools.fontBuilder import FontBuilder
+    from fontTools.pens.ttGlyphPen import TTGlyphPen
+    from matplotlib.font_manager import fontManager
+
+    family, pen = "Test One Character", TTGlyphPen(None)
+    for move, point in ((pen.moveTo, (0, 0)), (pen.lineTo, (500, 0)), (pen.lineTo, (250, 700))):
+        move(point)
+    pen.closePath()
+    glyph = pen.glyph()
+    font = FontBuilder(1000)
+    font.setupGlyphOrder([".notdef", "one"])
+    font.setupCharacterMap({ord(character): "one"})
+    font.setupGlyf({".notdef": glyph, "one": glyph})
+    font.setupHorizontalMetrics({".notdef": (600, 0), "one": (600, 0)})
+    font.setupHorizontalHeader(ascent=800, descent=-200)
+    font.setupNameTable({"familyName": family, "styleName": "Regular"})
+    font.setupOS2()
+    font.setupPost()
+    font.save(folder / "one.ttf")
+    fontManager.addfont(folder / "one.ttf")
+    try:
+        yield family
+    finally:
+        fontManager.ttflist.pop()
+
+
+def test_dollar_signs_in_a_title_are_no_formula(tmp_path: Path) -> None:
+    assert ">A$AP and Ke$ha</text>" in drawn(counts_table([5]), tmp_path / "a.svg", title="A$AP and\nKe$ha")
 
 
 def test_the_axis_of_facts_has_integers_only(tmp_path: Path) -> None:

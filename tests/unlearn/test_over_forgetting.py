@@ -17,6 +17,7 @@ from test_methods import MATERIAL, chosen
 from test_run_methods import settings
 
 from factcensus.unlearn.config.run_config import TrainingConfig, check_config
+from factcensus.unlearn.progress import Progress
 from factcensus.unlearn.run import run_unlearning
 from factcensus.unlearn.training.examples import Example
 from factcensus.unlearn.training.forget_set import OriginalScores, forget_set
@@ -101,7 +102,10 @@ def test_training_can_stop_at_the_alarm_and_resumes_to_the_same_step(tmp_path: P
         training = TrainingConfig.model_validate({**sizes, "stop_over_forgotten": stop})
         return unlearn(model, forget, MATERIAL.retain, Recipe(method, training, 3e-2, 4, seed=0, pad_id=0), **state)
 
-    stopped, whole = rows(True), rows(False)
+    reports: list[Progress] = []
+    stopped, whole = rows(True, progress=reports.append), rows(False)
+    assert (reports[-1].done, reports[-1].total, reports[-1].values) == (len(stopped), len(stopped), None)
+    assert reports[-1].detail == "ended before step 10"
     assert len(stopped) < len(whole) == 10
     assert over_forgetting_alarms(stopped, 0.05)[0]["first_step"] == len(stopped)
     assert stopped == whole[: len(stopped)]

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from factcensus.indexer.answers import (
     CooccurrenceAnswer,
@@ -43,6 +42,7 @@ from factcensus.indexer.kernels.pairs import check_windows
 from factcensus.indexer.opened import OpenedIndex
 from factcensus.indexer.records import Entity, as_entity, clean_text
 from factcensus.indexer.records import texts as strings
+from factcensus.indexer.tables.arrow import ArrowTable
 
 if TYPE_CHECKING:
     from factcensus.indexer.remote.cost import Estimate
@@ -251,7 +251,7 @@ class CountIndex(OpenedIndex):
         deadline: Deadline | None = None,
         threads: int = 1,
         progress: Callable[[int, int], None] | None = None,
-    ) -> pa.Table:
+    ) -> ArrowTable:
         """Count every fact of a table; see :func:`factcensus.indexer.tables.counts.count_facts`."""
         from factcensus.indexer.tables.counts import count_facts
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 
 from factcensus.indexer.errors import InputError
 
@@ -74,6 +75,14 @@ def parse_size(text: str) -> int:
 def counted(number: int, one: str, several: str | None = None) -> str:
     """Return a number with its noun: ``1 fact``, ``1,000 facts``; give the plural if it is not ``one`` and s."""
     return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
+def also_rows(rows: Sequence[int]) -> str:
+    """Return a remark about further rows: `` (also in rows 3, 4, 5 and 2 more)``; empty without any."""
+    if not rows:
+        return ""
+    listed, more = ", ".join(map(str, rows[:5])), len(rows) - 5
+    return f" (also in {'row' if len(rows) == 1 else 'rows'} {listed}{f' and {more:,} more' if more > 0 else ''})"
 
 
 def size_text(size_bytes: float) -> str:

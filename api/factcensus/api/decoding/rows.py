@@ -8,10 +8,13 @@ from contextlib import contextmanager
 
 from factcensus.indexer.errors import InputError
 
+#: The rows in the remark of :func:`factcensus.indexer.numbers.also_rows`.
+_FURTHER = re.compile(r"(?<=\(also in )rows? \d+(?:, \d+)*")
+
 
 @contextmanager
 def counted_from(before: int) -> Iterator[None]:
-    """Add the number of rows before a piece to the row number in an error."""
+    """Add the number of rows before a piece to the row numbers in an error."""
     try:
         yield
     except InputError as error:
@@ -19,5 +22,10 @@ def counted_from(before: int) -> Iterator[None]:
 
 
 def moved(message: str, before: int) -> str:
-    """Return the message with the row number of the whole table."""
-    return re.sub(r"\brow (\d+)\b", lambda found: f"row {int(found[1]) + before}", message, count=1)
+    """Return the message with the row number of the whole table, and those of further rows with the same error."""
+    message = re.sub(r"\brow \d+\b", lambda found: _added(found[0], before), message, count=1)
+    return _FURTHER.sub(lambda found: _added(found[0], before), message)
+
+
+def _added(numbers: str, before: int) -> str:
+    return re.sub(r"\d+", lambda found: str(int(found[0]) + before), numbers)

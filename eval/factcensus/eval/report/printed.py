@@ -11,6 +11,7 @@ from factcensus.eval.names import MAIN_FORMS
 from factcensus.eval.report.columns import Column, Fields, estimate_columns, keyed, table_of
 from factcensus.eval.report.findings import findings
 from factcensus.eval.report.formatting import number, percent
+from factcensus.indexer.system.display import display_width, pad_left, pad_right
 
 
 def summary_text(summary: Mapping[str, Any]) -> str:
@@ -61,12 +62,12 @@ def _slope_of_seed(seed: int, form: str) -> Column[Fields]:
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Align columns: the first to the left, the others to the right."""
-    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(max(map(len, rows)))]
+    widths = [max(display_width(row[i]) for row in rows if i < len(row)) for i in range(max(map(len, rows)))]
     lines = []
     for row in rows:
-        cells = [cell.ljust(widths[0]) if i == 0 else cell.rjust(widths[i]) for i, cell in enumerate(row)]
+        cells = [pad_right(cell, widths[0]) if i == 0 else pad_left(cell, widths[i]) for i, cell in enumerate(row)]
         lines.append("  ".join(cells).rstrip())
-    return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
+    return [lines[0], "-" * max(map(display_width, lines)), *lines[1:]]
 
 
 def show_summary(summary: dict[str, Any], report: Path, *, as_json: bool) -> None:

@@ -113,7 +113,7 @@ def plot(counts: Path, by: str, columns: dict[str, str], out: Path, title: str |
     from factcensus.indexer.tables.plots import check_figure, plot_counts
 
     check_figure(out)
-    plot_counts(_read(counts, columns), out, by, title)
+    plot_counts(_read(counts, columns), out, by, title, notice=notice)
     print(out)
 
 
@@ -161,7 +161,7 @@ def compare(  # noqa: PLR0913 - options, which are given by name
     if compared.repeated:
         notice(f"{counted(compared.repeated, 'row')} left out: the fact is in an earlier row with the same count")
     if figure is not None:
-        plot_comparison(compared, figure, names, title)
+        plot_comparison(compared, figure, names, title, notice=notice)
         notice(f"figure: {figure}")
 
 

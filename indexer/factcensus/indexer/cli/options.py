@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -16,6 +15,7 @@ from factcensus.indexer.errors import InputError
 from factcensus.indexer.names import nearest
 from factcensus.indexer.numbers import decimal_number, parse_size, whole_number
 from factcensus.indexer.paths import check_output_file, check_output_folder
+from factcensus.indexer.system.progress import to_stderr
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -489,4 +489,4 @@ def columns_option(function: Function) -> Function:
 
 def notice(message: str) -> None:
     """Print a line to stderr for the user."""
-    print(f"factcensus: {message}", file=sys.stderr)
+    to_stderr(message)

@@ -105,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("factcensus: interrupted", file=sys.stderr)
+        progress.to_stderr("interrupted")
         return 130
     except Exception as error:
         if os.environ.get(DEBUG):
@@ -123,6 +123,7 @@ def _report_usage(error: click.ClickException) -> int:
 
 def _report(error: Exception) -> int:
     """Print an error in one line and return its exit code."""
+    progress.end_line()
     module = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
     if module and (extra := EXTRA_OF_MODULE.get(module.partition(".")[0])):
         error = MissingExtraError(module, extra)

@@ -28,6 +28,7 @@ from factcensus.indexer.kernels.pairs import check_windows
 from factcensus.indexer.kernels.scan import WHOLE_DOCUMENT, Counts
 from factcensus.indexer.system.processes import check_main_guard, map_tasks
 from factcensus.indexer.tables.added import countable
+from factcensus.indexer.tables.arrow import ArrowTable
 from factcensus.indexer.tables.columns import CORPUS_DIGEST
 from factcensus.indexer.tables.counts import count_names, counts_table
 from factcensus.indexer.tables.facts import Facts
@@ -49,7 +50,7 @@ def scan_facts(  # noqa: PLR0913 - options, which are given by name
     order: Order | None = None,
     progress: Callable[[int, int], None] | None = None,
     notice: Callable[[str], None] = lambda _message: None,
-) -> pa.Table:
+) -> ArrowTable:
     """Count every fact of a table in corpus files and folders, exactly, without an index.
 
     Args:

@@ -130,7 +130,7 @@ def write_table(
             else:
                 write(pack(part.astype(np.uint64) * np.uint64(token_bytes), width))
             if on_rows:
-                on_rows(begin)
+                on_rows(begin + len(part))
     return digest()
 
 

@@ -126,16 +126,14 @@ def _write_states(
     for folder, record in _placed(shards):
         gone, again = deleted.get(record.number, nothing), repeated.rows(first, record.documents)
         first += record.documents
-        if old is not None and record in old.shards:
-            stored = (_stored(folder, old, name) for name in record.state_files[1:])
-            if all(map(np.array_equal, stored, (gone, again))):
-                new_records.append(record)
-                continue
-            for name in record.state_files:
-                files.pop(name, None)
-            record = replace(record, generation=record.generation + 1)
-        record, written = write_state(folder, record, layout, gone, again, out)
-        files |= written
+        known = old if old is not None and record in old.shards else None
+        if known is None or not _is_stored(folder, known, record, (gone, again)):
+            if known is not None:
+                for name in record.state_files:
+                    files.pop(name, None)
+                record = replace(record, generation=record.generation + 1)
+            record, written = write_state(folder, record, layout, gone, again, out)
+            files |= written
         new_records.append(record)
         if progress:
             progress(len(new_records), total)
@@ -212,6 +210,16 @@ def check_files(
         done += manifest.files[name].bytes
         if progress:
             progress(done, total)
+
+
+def _is_stored(
+    folder: Path, manifest: Manifest, record: ShardRecord, documents: Sequence[npt.NDArray[np.uint32]]
+) -> bool:
+    """Return whether the files of a shard list these deleted and repeated documents."""
+    return all(
+        np.array_equal(_stored(folder, manifest, name), wanted)
+        for name, wanted in zip(record.state_files[1:], documents, strict=True)
+    )
 
 
 def _stored(folder: Path, manifest: Manifest, name: str) -> npt.NDArray[np.uint32]:

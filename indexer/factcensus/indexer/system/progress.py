@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from factcensus.indexer.numbers import clock_text, duration_text, size_text
+from factcensus.indexer.system.display import cut, display_width, pad_right
 
 #: Seconds between two lines of a stage: updated in place on a terminal, and printed one below the other elsewhere.
 LIVE_INTERVAL_S, LOG_INTERVAL_S = 0.2, 10.0
@@ -73,7 +75,7 @@ class ConsoleProgress:
         elif state.over:
             return
         state.over = over
-        line = _line(stage, done, total, unit, state, now) + (f", {detail}" if detail else "")
+        line = _line(stage, done, total, unit, state, now, detail, self._columns())
         if over or now - state.shown >= self._interval_s:
             state.shown, self._pending = now, ""
             self._show(line, end=over)
@@ -96,35 +98,86 @@ class ConsoleProgress:
     def close(self) -> None:
         """End the line of the last stage."""
         if self._live and self._open and not self._stages[self._open].over:
-            print(file=self._out, flush=True)
+            if self._pending:
+                self._show(self._pending, end=True)
+            else:
+                print(file=self._out, flush=True)
         elif not self._live and self._pending:
             self._print(self._pending)
         self._open = self._pending = ""
+        self._is_unfinished(False)
 
     def _show(self, line: str, *, end: bool) -> None:
         if self._live:
             print(f"\r\x1b[2K{line}", end="\n" if end else "", file=self._out, flush=True)
+            self._is_unfinished(not end)
         else:
             self._print(line)
+
+    def _is_unfinished(self, unfinished: bool) -> None:
+        global _unfinished
+        if unfinished:
+            _unfinished = self
+        elif _unfinished is self:
+            _unfinished = None
+
+    def _columns(self) -> int | None:
+        """Return the width of the terminal, which may change at any time; None if lines may have any length."""
+        if not self._live:
+            return None
+        try:
+            return os.get_terminal_size(self._out.fileno()).columns or None
+        except (OSError, ValueError):  # a terminal that is no device of this machine
+            return None
 
     def _print(self, line: str) -> None:
         elapsed = "" if self._clock_from is None else f"[{clock_text(time.monotonic() - self._clock_from):>5}] "
         print(elapsed + line, file=self._out, flush=True)
 
 
-def _line(stage: str, done: int, total: int, unit: str, state: _Stage, now: float) -> str:
-    share = f"{100 * done / total:3.0f}%" if total else "    "
+def _line(
+    stage: str,
+    done: int,
+    total: int,
+    unit: str,
+    state: _Stage,
+    now: float,
+    detail: str,
+    columns: int | None,
+) -> str:
+    """Return the line of a stage; in a narrow terminal, it leaves out the rate, the elapsed time and the detail.
+
+    A line that is wider than the terminal could not be updated in place.
+    """
+    # Rounded down: 100% means that the stage is complete.
+    share = f"{100 * done // total if total else 100:3}%"
     amount = f"{size_text(done)} of {size_text(total)}" if unit == "B" else f"{done:,} of {total:,} {unit}".rstrip()
-    seconds, parts = now - state.begun, []
+    begin, detail = f"{pad_right(stage, 16)} {share}  {amount}", f", {detail}" if detail else ""
+    seconds, rate, elapsed, left = now - state.begun, "", "", ""
     if seconds > 0.5 and done > state.first:
-        rate = (done - state.first) / seconds
-        if unit:
-            parts.append(f"{size_text(rate)}/s" if unit == "B" else f"{rate:,.0f} {unit}/s")
-        parts.append(duration_text(seconds))
-    left = state.seconds_left(done, total, now)
-    if left is not None and seconds > 0.5:
-        parts.append(f"{duration_text(left)} left")
-    return f"{stage:<16} {share}  {amount}" + (f"  ({', '.join(parts)})" if parts else "")
+        speed = (done - state.first) / seconds
+        rate = f"{size_text(speed)}/s" if unit == "B" else f"{speed:,.0f} {unit}/s" if unit else ""
+        elapsed = duration_text(seconds)
+    remaining = state.seconds_left(done, total, now)
+    if remaining is not None and seconds > 0.5:
+        left = f"{duration_text(remaining)} left"
+    for parts, more in (([rate, elapsed, left], detail), ([elapsed, left], detail), ([left], detail), ([left], "")):
+        shown = ", ".join(part for part in parts if part)
+        line = begin + (f"  ({shown})" if shown else "") + more
+        if columns is None or display_width(line) < columns:
+            return line
+    assert columns is not None
+    return cut(line, columns - 1)
+
+
+#: The progress whose line on the terminal will be updated in place.
+_unfinished: ConsoleProgress | None = None
+
+
+def end_line() -> None:
+    """End the line of progress on the terminal, so that the next message begins on a line of its own."""
+    if _unfinished is not None:
+        _unfinished.close()
 
 
 #: Whether :func:`announce_compiling` prints nothing: in other programs than the command line, and after the first call.
@@ -133,6 +186,7 @@ compiling_is_silent = True
 
 def to_stderr(text: str) -> None:
     """Print a message of the program."""
+    end_line()
     print(f"factcensus: {text}", file=sys.stderr, flush=True)
 
 

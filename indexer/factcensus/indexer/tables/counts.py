@@ -16,8 +16,10 @@ from factcensus.indexer.counting.deadline import Deadline
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, Scope
 from factcensus.indexer.errors import EmptyQueryError
 from factcensus.indexer.kernels.pairs import check_windows
+from factcensus.indexer.numbers import also_rows
 from factcensus.indexer.records import windows_of
 from factcensus.indexer.tables.added import countable
+from factcensus.indexer.tables.arrow import ArrowTable
 from factcensus.indexer.tables.facts import Facts
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ def count_facts(
     deadline: Deadline | None = None,
     threads: int = 1,
     progress: Callable[[int, int], None] | None = None,
-) -> pa.Table:
+) -> ArrowTable:
     """Count every fact of a table in an index.
 
     Args:
@@ -176,6 +178,7 @@ def _lay_out(index: OpenedIndex, facts: pa.Table) -> tuple[Forms, npt.NDArray[np
         raise EmptyQueryError(
             f"row {row + 1} of the fact table, {('subject', 'object')[role]}: "
             f"{nothing_left(names[int(nameless[0])].as_py(), index.analyzer)}"
+            f"{also_rows((nameless[1:] % facts.num_rows + 1).tolist())}"
         )
     forms = forms_of_texts(text_forms, named, entities)
     subjects, objects = np.split(entity, 2)

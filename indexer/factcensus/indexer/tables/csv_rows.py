@@ -14,6 +14,8 @@ from factcensus.indexer.tables.json_rows import refuse_utf16
 
 DELIMITERS = (",", ";", "\t")
 _TO_QUOTE = re.compile(r'[,"\r\n]')
+#: The first bytes of .xlsx and .ods files, and of .xls files.
+_SPREADSHEET = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\r?\n?')  # a first line for Excel
 csv.field_size_limit(1 << 27)
 
@@ -50,10 +52,18 @@ def csv_rows(file: BinaryIO, names: ColumnNames) -> Iterator[dict[str, Any]]:
             yield {
                 name: cell or (None if null else cell) for name, cell, null in zip(header, cells, nullable, strict=True)
             }
-    except (csv.Error, UnicodeDecodeError) as error:
-        if isinstance(error, UnicodeDecodeError):
-            refuse_utf16(error.object)
-        raise InputError(f"cannot read the CSV ({error}); it must be valid UTF-8") from error
+    except UnicodeDecodeError as error:
+        refuse_utf16(error.object)
+        if error.object.startswith(_SPREADSHEET):
+            raise InputError(
+                "the file is a spreadsheet with the ending of a CSV; open it and save it as CSV in UTF-8"
+            ) from error
+        shown = error.object[max(0, error.start - 20) : error.end + 20].decode("ascii", "replace")
+        raise InputError(
+            f"the CSV is not valid UTF-8, near {shown!r}; save it as UTF-8, which Excel calls 'CSV UTF-8'"
+        ) from error
+    except csv.Error as error:
+        raise InputError(f"cannot read the CSV ({error})") from error
     finally:
         text.detach()
 

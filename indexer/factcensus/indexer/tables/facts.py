@@ -11,8 +11,10 @@ import pyarrow as pa
 from pyarrow.compute import call_function as compute
 
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.numbers import also_rows
 from factcensus.indexer.records import Entity
 from factcensus.indexer.system.places import Place
+from factcensus.indexer.tables.arrow import ArrowTable
 from factcensus.indexer.tables.columns import (
     ASKED_LIST_COLUMNS,
     CORPUS_DIGEST,
@@ -44,7 +46,7 @@ class ArrowStream(Protocol):
 
 
 #: A fact table in any form: a path, records, or a pandas, polars or Arrow table.
-Facts: TypeAlias = str | PathLike[str] | pa.Table | ArrowStream | Iterable[Mapping[str, Any]]
+Facts: TypeAlias = str | PathLike[str] | ArrowStream | Iterable[Mapping[str, Any]]
 
 
 def read_facts(
@@ -53,7 +55,7 @@ def read_facts(
     *,
     columns: Mapping[str, str] | None = None,
     notice: Notice = silent,
-) -> pa.Table:
+) -> ArrowTable:
     """Read and check a fact table (CSV, JSON Lines, Parquet or Arrow).
 
     Args:
@@ -84,7 +86,7 @@ def read_facts(
     return facts
 
 
-def facts_from_rows(rows: Iterable[Mapping[str, Any]], *, columns: Mapping[str, str] | None = None) -> pa.Table:
+def facts_from_rows(rows: Iterable[Mapping[str, Any]], *, columns: Mapping[str, str] | None = None) -> ArrowTable:
     """Return a checked fact table of records; see :func:`read_facts`."""
     names = ColumnNames(columns)
     renamed = []
@@ -99,7 +101,7 @@ def facts_from_rows(rows: Iterable[Mapping[str, Any]], *, columns: Mapping[str, 
     return check_facts(table_of(renamed))
 
 
-def as_counts(table: Facts) -> pa.Table:
+def as_counts(table: Facts) -> ArrowTable:
     """Return a table with counts as an Arrow table, from any form of a fact table; an Arrow table stays as it is.
 
     Raises:
@@ -108,7 +110,7 @@ def as_counts(table: Facts) -> pa.Table:
     return table if isinstance(table, pa.Table) else as_facts(table)
 
 
-def as_facts(facts: Facts, *, columns: Mapping[str, str] | None = None) -> pa.Table:
+def as_facts(facts: Facts, *, columns: Mapping[str, str] | None = None) -> ArrowTable:
     """Return the checked fact table of a path, of records, or of a pandas, polars or Arrow table.
 
     Raises:
@@ -224,10 +226,11 @@ def _check_names(column: pa.ChunkedArray, name: str, source: str) -> None:
     trimmed = compute("binary_length", [compute("utf8_trim_whitespace", [column])])
     if not column.null_count and compute("min", [trimmed]).as_py():
         return
-    row = next(row for row, value in enumerate(column.to_pylist(), 1) if value is None or not value.strip())
+    rows = [row for row, value in enumerate(column.to_pylist(), 1) if value is None or not value.strip()]
     where = "" if source == name else f" (column {source!r})"
     raise InputError(
-        f"row {row} of the fact table: the {name} is empty{where}; every fact needs a subject and an object"
+        f"row {rows[0]} of the fact table: the {name} is empty{where}{also_rows(rows[1:])}; every fact needs a subject "
+        "and an object, and rows without a fact, such as those at the end of a sheet, must be deleted"
     )
 
 

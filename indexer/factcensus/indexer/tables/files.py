@@ -20,6 +20,7 @@ from factcensus.indexer.errors import InputError
 from factcensus.indexer.paths import not_found
 from factcensus.indexer.system.files import replaced_file
 from factcensus.indexer.system.places import NoFileError, Place
+from factcensus.indexer.tables.arrow import ArrowTable
 from factcensus.indexer.tables.columns import LIST_COLUMNS, TEXT_COLUMNS, ColumnNames
 from factcensus.indexer.tables.csv_rows import csv_line, csv_rows
 from factcensus.indexer.tables.json_rows import as_text, column_of, decoded, json_rows, refuse_utf16, settled
@@ -39,6 +40,7 @@ ENDINGS: dict[str, TableFormat] = {
     "json": "json",
     "feather": "arrow",
 }
+_SPREADSHEETS = frozenset(("xlsx", "xls", "xlsm", "xlsb", "ods", "numbers"))
 OUTPUTS = ("parquet", "csv", "jsonl", "arrow")
 
 
@@ -48,7 +50,9 @@ Location = str | Path | Place
 
 def format_of(path: Location) -> TableFormat:
     """Return the format for the ending of a file, ignoring case."""
-    format = ENDINGS.get(_ending(Place.of(path)))
+    format = ENDINGS.get(ending := _ending(Place.of(path)))
+    if ending in _SPREADSHEETS:
+        raise InputError(f"{path} is a spreadsheet; save its sheet of facts as CSV in UTF-8, and give that file")
     if format is None:
         raise InputError(f"{path} is not a known kind of table; give a file that ends in {_listed(ENDINGS)}")
     return format
@@ -266,7 +270,7 @@ def _check_form(value: Any, format: TableFormat) -> None:
         _json_value(value)
 
 
-def write_table(table: pa.Table, path: Location) -> None:
+def write_table(table: ArrowTable, path: Location) -> None:
     """Write a table in the format for the ending of the file; the file or object appears in one step.
 
     Raises:

@@ -118,7 +118,7 @@ def refuse_utf16(start: bytes) -> None:
         InputError: The file begins like UTF-16.
     """
     if start.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise InputError("the file is UTF-16; save it as UTF-8")
+        raise InputError("the file is UTF-16; save it as UTF-8, which Excel calls 'CSV UTF-8'")
 
 
 def json_row(line: bytes, names: ColumnNames) -> dict[str, Any]:

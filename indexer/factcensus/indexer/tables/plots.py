@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
@@ -15,6 +16,7 @@ import pyarrow as pa
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.numbers import counted
 from factcensus.indexer.paths import check_output_file
+from factcensus.indexer.system.display import on_one_line
 from factcensus.indexer.tables.columns import STRATUM_COLUMNS
 from factcensus.indexer.tables.comparison import Comparison
 from factcensus.indexer.tables.facts import Facts, as_counts
@@ -45,6 +47,7 @@ _STYLE: Any = {  # rc_context wants its keys as literals
     "ytick.color": _MUTED,
     "xtick.labelcolor": _INK,
     "ytick.labelcolor": _INK,
+    "text.parse_math": False,  # a title with two dollar signs has no formula
     "svg.fonttype": "none",
     "svg.hashsalt": "factcensus",
     "pdf.fonttype": 42,
@@ -65,7 +68,12 @@ def check_figure(path: Path) -> None:
 
 
 def plot_counts(
-    table: Facts, path: str | PathLike[str], by: str = "cooccurrence_documents", title: str | None = None
+    table: Facts,
+    path: str | PathLike[str],
+    by: str = "cooccurrence_documents",
+    title: str | None = None,
+    *,
+    notice: Callable[[str], None] = warnings.warn,
 ) -> None:
     """Draw a histogram of one column of counts on a logarithmic axis; facts with 0 have a separate bar.
 
@@ -77,6 +85,7 @@ def plot_counts(
         path: The figure; its ending chooses SVG, PDF or PNG.
         by: The column of counts.
         title: A title; none by default, because captions belong in the paper.
+        notice: Called with a message about characters for which no font is installed.
 
     Raises:
         InputError: The ending is unknown, or the column is not one of counts.
@@ -119,11 +128,16 @@ def plot_counts(
             heading = "stratum" if _strata_are_of(rows, counts) else "stratum (of another count)"
             axes.figure.legend(fontsize=8, loc="outside right upper", title=heading, title_fontsize=8, alignment="left")
 
-    _save(paint, Path(path), title, (5.5, 3.1))
+    _save(paint, Path(path), title, (5.5, 3.1), notice)
 
 
 def plot_comparison(
-    compared: Comparison, path: str | PathLike[str], names: tuple[str, str], title: str | None = None
+    compared: Comparison,
+    path: str | PathLike[str],
+    names: tuple[str, str],
+    title: str | None = None,
+    *,
+    notice: Callable[[str], None] = warnings.warn,
 ) -> None:
     """Draw the counts of each shared fact in both tables, on logarithmic axes with 0 set apart.
 
@@ -134,6 +148,7 @@ def plot_comparison(
         path: The figure; its ending chooses SVG, PDF or PNG.
         names: What the axes are called, such as the names of the corpora.
         title: A title; none by default.
+        notice: As in :func:`plot_counts`.
 
     Raises:
         InputError: The ending is unknown.
@@ -160,7 +175,7 @@ def plot_comparison(
                 text += f" [{compared.interval[0]:.2f}, {compared.interval[1]:.2f}]"
         axes.set_title(text, loc="left", fontsize=8)  # above the axes, where it covers no point
 
-    _save(paint, Path(path), title, (4.6, 4.4))
+    _save(paint, Path(path), title, (4.6, 4.4), notice)
 
 
 def _scatter(axes: Axes, shown: npt.NDArray[np.float64], facts: npt.NDArray[np.int64]) -> None:
@@ -237,7 +252,7 @@ def _mark_zero(axis: Any, counts: npt.NDArray[np.int64]) -> None:
 
 
 def _axis(name: str, by: str) -> str:
-    return _words(by) if name == by else f"{_words(by)}\n{name}"
+    return _words(by) if name == by else f"{_words(by)}\n{on_one_line(name)}"
 
 
 def _words(column: str) -> str:
@@ -255,23 +270,35 @@ def _words(column: str) -> str:
     words = known.get(column, column)
     if window.isdecimal() and base in known:
         words = f"{known[base]}\nat most {window} tokens apart"
-    return f"{words}\n{group}" if group else words
+    return f"{words}\n{on_one_line(group)}" if group else words
 
 
-def _save(paint: Callable[[Axes], None], path: Path, title: str | None, size_inches: Sequence[float]) -> None:
+def _save(
+    paint: Callable[[Axes], None],
+    path: Path,
+    title: str | None,
+    size_inches: Sequence[float],
+    notice: Callable[[str], None],
+) -> None:
     """Draw and write a figure; equal drawings give equal bytes."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(_STYLE):
+    from factcensus.indexer.tables.fonts import describe_missing, give_fonts
+
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from")  # one message names all of them
         figure = Figure(figsize=(size_inches[0], size_inches[1]), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         paint(axes)
         if title:
-            figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+            figure.suptitle(on_one_line(title), x=0.01, ha="left", fontsize=10)
+        missing = give_fonts(figure)
         format = path.suffix.lower().removeprefix(".")
         dates: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, format=format, dpi=200, metadata=dates[format])
+    if missing and format != "svg":
+        notice(describe_missing(missing))

@@ -16,11 +16,12 @@ from factcensus.indexer.errors import InputError
 from factcensus.indexer.names import suggestion
 from factcensus.indexer.numbers import whole_cell, whole_number
 from factcensus.indexer.tables.added import check_one_analyzer, without_strata
+from factcensus.indexer.tables.arrow import ArrowTable
 from factcensus.indexer.tables.facts import Facts, as_counts
 from factcensus.indexer.tables.grouped import grouped_counts
 
 
-def stratify(table: Facts, by: str = "cooccurrence_documents", bins: str = "quantile:3") -> pa.Table:
+def stratify(table: Facts, by: str = "cooccurrence_documents", bins: str = "quantile:3") -> ArrowTable:
     """Add the stratum of each row, determined by the count in one column.
 
     Args:

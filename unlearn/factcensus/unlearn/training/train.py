@@ -122,6 +122,9 @@ def unlearn(
             stop.check(save)
             if len(loop.rows) % training.save_every_steps == 0:
                 save()
+        if len(loop.rows) < loop.steps:
+            steps = len(loop.rows)
+            report(Progress(f"unlearn {method.name}", steps, steps, f"ended before step {loop.steps:,}"))
     _finish(loop)
     return loop.rows
 
