@@ -26,6 +26,7 @@ FACT = "/?index=tiny&subject=Curie&object=Warsaw&window=9"
 TRACE = "/trace?index=tiny&text=They+say+Curie+was+born+in+Warsaw+in+1867"
 #: Every kind of page but those of a table, which is uploaded first.
 PAGES = ("/", FACT, f"{FACT}&compare=other", "/?index=tiny&subject=Paris", "/tables", TRACE, "/docs", "/nothing/here")
+ARABIC = "القاهرة"
 ERROR = "/?index=absent&subject=a&object=b"
 
 #: Script that returns the elements with content outside the window that no scrolling reaches.
@@ -319,6 +320,30 @@ def test_a_missing_page_links_to_the_start(opened: Opened) -> None:
     with page.expect_navigation():
         page.get_by_role("link", name="Count a fact").click()
     assert page.get_by_role("heading", name="How often does a fact occur").is_visible()
+
+
+def test_a_printed_page_is_dark_on_light_and_not_cut(opened: Opened) -> None:
+    page = opened(FACT, viewport={"width": 390, "height": 800}, color_scheme="dark")
+    page.emulate_media(media="print", color_scheme="dark")
+    colours = page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--ink')")
+    assert colours.strip() == "#1d2126"
+    for hidden in ("nav", "form", ".tools", ".files", "#machines"):
+        assert not page.locator(hidden).first.is_visible(), hidden
+    assert page.get_by_role("heading", name="Cite these counts").is_visible()
+    assert page.locator(".scroll").evaluate_all(
+        "(all) => all.every((each) => getComputedStyle(each).overflowX == 'visible')"
+    )
+    assert page.pdf(format="A4").startswith(b"%PDF")
+
+
+def test_names_from_right_to_left_leave_the_order_of_their_neighbours(opened: Opened) -> None:
+    page = opened(f"/?index=tiny&subject=Curie&object={ARABIC}")
+    heading = page.get_by_role("heading", name=f"Curie and {ARABIC} in tiny")
+    assert heading.locator("bdi").inner_text() == ARABIC
+    for name in ("subject", "object", "subject_alias"):
+        assert page.locator(f"#{name}").get_attribute("dir") == "auto"
+    assert page.goto(FACT) is not None
+    assert page.locator("bdi").count() == 0
 
 
 def test_the_keyboard_reaches_all_controls_in_order(opened: Opened) -> None:

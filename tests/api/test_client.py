@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import socket
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pytest
 from loopback import serving
 
-from factcensus.api.client import Client, asking, count_facts, tables
+from factcensus.api.client import AsyncClient, Client, asking, count_facts, tables
 from factcensus.api.client.steps import Steps
 from factcensus.api.errors import (
     AddressError,
@@ -171,6 +172,15 @@ def test_an_unreachable_url_is_an_error_with_the_remedy() -> None:
         client.indexes()
 
 
+def test_a_url_that_includes_the_path_of_a_route_gets_a_hint(url: str) -> None:
+    for path in ("/v1", "/v1/indexes/tiny/"):
+        with Client(f"{url}{path}") as client, pytest.raises(RejectedError, match=f"URL without '{path.rstrip('/')}'"):
+            client.count("tiny", "Curie")
+    with Client(url) as client, pytest.raises(RejectedError) as error:
+        client.job("absent").status()
+    assert "URL without" not in str(error.value)
+
+
 def test_a_read_timeout_is_not_retried() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
@@ -182,6 +192,49 @@ def test_a_read_timeout_is_not_retried() -> None:
         silent.accept()[0].close()
         with pytest.raises(TimeoutError):
             silent.accept()  # a second attempt would be in the queue
+
+
+def test_a_timeout_of_one_request_is_named_in_its_error() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        Client(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout_s=60) as client,
+        pytest.raises(UnreachableError, match=r"did not respond within 0\.2 s"),
+    ):
+        client.indexes(timeout_s=0.2)
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"timeout_s": 0}, "timeout_s must be a number of seconds above 0, got 0"),
+        ({"timeout_s": float("nan")}, "above 0, got nan"),
+        ({"attempts": 0}, "attempts must be at least 1, got 0"),
+        ({"api_key": "secret\n"}, "the API key has a line break or a character that is not ASCII"),
+        ({"api_key": "schlüssel"}, "the API key has a line break or a character that is not ASCII"),
+    ],
+)
+def test_invalid_settings_are_refused_at_once_without_showing_the_key(
+    kind: type, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message) as error:
+        kind("http://127.0.0.1:8080", **settings)
+    assert str(settings.get("api_key", "no key")).strip() not in str(error.value)
+
+
+def test_a_pickled_client_has_the_settings_and_its_own_connections(
+    client: Client, index: CountIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pickle.loads(pickle.dumps(client)) as copy:
+        assert copy.count("tiny", "Curie") == index.count("Curie")
+        assert repr(copy) == repr(client) == f"Client({client.base_url!r})"
+    monkeypatch.setenv("FACTCENSUS_API_KEY", "from-environment")
+    for kind in (Client, AsyncClient):
+        assert b"from-environment" not in pickle.dumps(kind(client.base_url))
+        own = kind(client.base_url, 7.5, attempts=2, api_key="explicit")
+        copy = pickle.loads(pickle.dumps(own))
+        assert copy._connection.arguments == (client.base_url, 7.5, 2, "explicit")
+        assert "explicit" not in repr(copy)
 
 
 def test_wait_ready_returns_once_the_indexes_are_open(client: Client, tmp_path: Path) -> None:

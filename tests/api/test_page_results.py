@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from html import unescape
+from html import escape, unescape
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,23 @@ def test_a_comparison_has_the_numbers_of_both_indexes(http: httpx.Client, extra:
             assert rows[label][place] == f"{number:,}"
     rates = {row[0]: row[1:] for row in rows_of(page, "comparison")}
     assert rates["documents with both" if extra else "documents"] == ["10,000", "500,000" if extra else "1,000,000"]
+
+
+def test_one_is_singular_and_the_code_names_subject_and_object(http: httpx.Client) -> None:
+    page = http.get("/", params={"index": "few", "subject": "Curie", "object": "Warsaw", "window": "1"}).text
+    assert "at most 1 token apart" in page
+    for text in ("1 pair of mentions", "2 mentions</dd>", "1 mention</dd>", "2 tokens"):
+        assert text in page
+    assert "client.cooccurrence('few', subject='Curie', object='Warsaw', window=1, by='source')" in unescape(page)
+
+
+@pytest.mark.parametrize(("name", "isolated"), [("القاهرة", True), ("Ķīna", False), ("<b>שלום", True)])
+def test_only_names_from_right_to_left_are_isolated(http: httpx.Client, name: str, isolated: bool) -> None:
+    page = http.get("/", params={"index": "few", "subject": name, "object": "Warsaw"}).text
+    shown = f"<bdi>{escape(name)}</bdi>" if isolated else escape(name)
+    assert f"{shown} and Warsaw in few</h2>" in page
+    assert f"No document mentions {shown}." in page
+    assert ("<bdi>" in page) == isolated
 
 
 def test_an_unknown_index_to_compare_with_is_an_error(http: httpx.Client) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
+from typing import Any
 from urllib.parse import quote
 
 import httpx
-import pyarrow as pa
 
 from factcensus.api.client import asking
 from factcensus.api.client.asking import Filter
@@ -25,6 +25,7 @@ from factcensus.indexer.answers import (
     TraceAnswer,
 )
 from factcensus.indexer.records import Entity
+from factcensus.indexer.tables.arrow import ArrowTable
 from factcensus.indexer.tables.facts import Facts
 
 
@@ -41,6 +42,12 @@ class AsyncClient:
         self._connection = AsyncConnection(base_url, timeout_s, attempts, api_key)
         self.base_url = self._connection.base_url
 
+    def __repr__(self) -> str:
+        return f"AsyncClient({self.base_url!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _copy_of, self._connection.arguments
+
     async def __aenter__(self) -> AsyncClient:
         return self
 
@@ -54,25 +61,25 @@ class AsyncClient:
         await self._connection.close()
 
     async def wait_ready(self, timeout_s: float = 60.0) -> None:
-        """See :meth:`Client.wait_ready`."""
+        """Wait until every index of the service is open and warm; see :meth:`Client.wait_ready`."""
         await self._connection.run(asking.wait_ready(self.base_url, timeout_s))
 
     async def indexes(self, *, timeout_s: float | None = None) -> list[IndexSummary]:
-        """See :meth:`Client.indexes`."""
+        """Return name, digest, analyzer, documents and tokens of each open index; see :meth:`Client.indexes`."""
         return await self._connection.run(asking.indexes(timeout_s))
 
     async def index(self, name: str, *, timeout_s: float | None = None) -> IndexInfo:
-        """See :meth:`Client.index`."""
+        """Return the properties of one index; see :meth:`Client.index`."""
         return await self._connection.run(asking.index(name, timeout_s))
 
     async def ask(self, name: str, route: str, body: Json, *, timeout_s: float | None = None) -> httpx.Response:
-        """See :meth:`Client.ask`."""
+        """Send a body to a route of an index and return the response; see :meth:`Client.ask`."""
         return await self._connection.run(asking.ask(name, route, body, timeout_s))
 
     async def count(
         self, name: str, text: str, by: str | None = None, *, verbatim: bool = False, filter: Filter | None = None
     ) -> CountAnswer:
-        """See :meth:`Client.count`."""
+        """Count a text; see :meth:`Client.count`."""
         return await self._connection.run(asking.count(name, text, by, verbatim, filter))
 
     async def cooccurrence(
@@ -85,7 +92,7 @@ class AsyncClient:
         *,
         filter: Filter | None = None,
     ) -> CooccurrenceAnswer:
-        """See :meth:`Client.cooccurrence`."""
+        """Count two entities; see :meth:`Client.cooccurrence`."""
         return await self._connection.run(asking.cooccurrence(name, subject, object, window, by, filter))
 
     async def count_facts(
@@ -96,12 +103,12 @@ class AsyncClient:
         progress: Callable[[int, int], None] | None = None,
         *,
         timeout_s: float | None = None,
-    ) -> pa.Table:
-        """See :meth:`Client.count_facts`."""
+    ) -> ArrowTable:
+        """Return a table of facts with its counts; see :meth:`Client.count_facts`."""
         return await self._connection.run(asking.count_facts(name, table, windows, progress, timeout_s))
 
     async def submit_facts(self, name: str, table: Facts, windows: Sequence[int] = ()) -> AsyncRemoteJob:
-        """See :meth:`Client.submit_facts`."""
+        """Send a fact table of any size as a job; see :meth:`Client.submit_facts`."""
         return AsyncRemoteJob(self._connection, await self._connection.run(asking.submit_facts(name, table, windows)))
 
     def job(self, id: str) -> AsyncRemoteJob:
@@ -109,7 +116,7 @@ class AsyncClient:
         return AsyncRemoteJob(self._connection, quote(id, safe=""))
 
     async def jobs(self) -> list[Json]:
-        """See :meth:`Client.jobs`."""
+        """Return the state of each job sent with the same key, newest first; see :meth:`Client.jobs`."""
         return await self._connection.run(asking.jobs())
 
     async def documents(  # noqa: PLR0913 - options, which are given by name
@@ -150,11 +157,11 @@ class AsyncClient:
                 return
 
     async def complete(self, name: str, text: str, limit: int = 10) -> CompletionAnswer:
-        """See :meth:`Client.complete`."""
+        """Complete the last word of a text; see :meth:`Client.complete`."""
         return await self._connection.run(asking.complete(name, text, limit))
 
     async def examples(self, name: str, *, timeout_s: float | None = None) -> ExamplesAnswer:
-        """See :meth:`Client.examples`."""
+        """Return five names and pairs that occur in an index; see :meth:`Client.examples`."""
         return await self._connection.run(asking.examples(name, timeout_s))
 
     async def trace(
@@ -167,6 +174,11 @@ class AsyncClient:
         documents: int | None = None,
         filter: Filter | None = None,
     ) -> TraceAnswer:
-        """See :meth:`Client.trace`."""
+        """Find the spans of a text that occur in the corpus; see :meth:`Client.trace`."""
         steps = asking.trace(name, text, filter, least_tokens=least_tokens, limit=limit, documents=documents)
         return await self._connection.run(steps)
+
+
+def _copy_of(base_url: str, timeout_s: float, attempts: int, api_key: str | None) -> AsyncClient:
+    """Return a client with these settings and its own connections, in the process that unpickles it."""
+    return AsyncClient(base_url, timeout_s, attempts=attempts, api_key=api_key)

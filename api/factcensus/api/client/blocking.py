@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
+from typing import Any
 from urllib.parse import quote
 
 import httpx
-import pyarrow as pa
 
 from factcensus.api.client import asking
 from factcensus.api.client.asking import Filter
@@ -25,6 +25,7 @@ from factcensus.indexer.answers import (
     TraceAnswer,
 )
 from factcensus.indexer.records import Entity
+from factcensus.indexer.tables.arrow import ArrowTable
 from factcensus.indexer.tables.facts import Facts
 
 
@@ -37,6 +38,9 @@ class Client:
         attempts: Maximum number of attempts for a request if the service does not respond or is busy.
         api_key: API key, if the service needs one; ``$FACTCENSUS_API_KEY`` by default.
 
+    A client can be pickled, for example for the processes of a pool; each copy opens its own connections. An explicit
+    ``api_key`` is part of the pickle; one from the environment is not.
+
     Every method may raise a :class:`~factcensus.api.errors.ServiceError`: ``UnreachableError`` if nothing responds,
     ``UnknownIndexError`` and ``RejectedError`` for a refused request, ``NotReadyError`` for a service that is busy or
     not ready, and ``ServerFailureError`` for a failure of the service.
@@ -47,6 +51,12 @@ class Client:
     ) -> None:
         self._connection = Connection(base_url, timeout_s, attempts, api_key)
         self.base_url = self._connection.base_url
+
+    def __repr__(self) -> str:
+        return f"Client({self.base_url!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _copy_of, self._connection.arguments
 
     def __enter__(self) -> Client:
         return self
@@ -108,7 +118,7 @@ class Client:
         progress: Callable[[int, int], None] | None = None,
         *,
         timeout_s: float | None = None,
-    ) -> pa.Table:
+    ) -> ArrowTable:
         """Return a table of facts with its counts, like :meth:`CountIndex.count_facts`.
 
         A table of more than :data:`~factcensus.api.client.asking.JOB_FACTS` facts is counted as a job of the service, a
@@ -203,6 +213,11 @@ class Client:
         return self._connection.run(steps)
 
 
+def _copy_of(base_url: str, timeout_s: float, attempts: int, api_key: str | None) -> Client:
+    """Return a client with these settings and its own connections, in the process that unpickles it."""
+    return Client(base_url, timeout_s, attempts=attempts, api_key=api_key)
+
+
 def count_facts(
     url: str,
     index: str,
@@ -210,7 +225,7 @@ def count_facts(
     *,
     windows: Sequence[int] = (),
     progress: Callable[[int, int], None] | None = None,
-) -> pa.Table:
+) -> ArrowTable:
     """Count every fact of a table through the service at ``url``, as ``factcensus facts count --url`` does."""
     with Client(url) as client:
         return client.count_facts(index, facts, windows, progress)

@@ -18,6 +18,7 @@ import stamina
 from factcensus.api.client.replies import LONGEST_PAUSE_S, error_of
 from factcensus.api.client.steps import Answer, Pause, Request, Steps
 from factcensus.api.errors import AddressError, NotReadyError, ServiceError, UnreachableError
+from factcensus.indexer.errors import InputError
 
 #: Pause before the second attempt; it doubles with each further attempt.
 FIRST_PAUSE_S = 0.2
@@ -67,9 +68,16 @@ class _Address:
     def __init__(self, base_url: str, timeout_s: float, attempts: int, api_key: str | None) -> None:
         if not base_url.startswith(("http://", "https://")):
             raise AddressError(f"invalid service URL {base_url!r}; give one such as http://127.0.0.1:8080")
+        if not timeout_s > 0:
+            raise InputError(f"timeout_s must be a number of seconds above 0, got {timeout_s!r}")
+        if attempts < 1:
+            raise InputError(f"attempts must be at least 1, got {attempts!r}")
+        self.arguments = (base_url, timeout_s, attempts, api_key)
         self.base_url = base_url.rstrip("/")
         self._timeout_s, self._attempts = timeout_s, attempts
         key = os.environ.get("FACTCENSUS_API_KEY") if api_key is None else api_key
+        if key and not (key.isascii() and key.isprintable()):
+            raise InputError("the API key has a line break or a character that is not ASCII; copy it again as one line")
         headers = {"User-Agent": "factcensus"} | ({"Authorization": f"Bearer {key}"} if key else {})
         self._options: dict[str, Any] = {"timeout": timeout_s, "headers": headers}
 
@@ -94,11 +102,12 @@ class _Address:
             raise error_of(reply, self.base_url)
         return reply
 
-    def _explained(self, error: Exception) -> ServiceError:
+    def _explained(self, error: Exception, request: Request) -> ServiceError:
         """Return the error of the client for an error of httpx."""
         if isinstance(error, httpx.TimeoutException):
+            seconds = self._timeout_s if request.timeout_s is None else request.timeout_s
             return UnreachableError(
-                f"{self.base_url} did not respond within {self._timeout_s:g} s; "
+                f"{self.base_url} did not respond within {seconds:g} s; "
                 "use a longer timeout_s, or send smaller requests"
             )
         if isinstance(error, httpx.TransportError):
@@ -146,7 +155,7 @@ class Connection(_Address):
                 try:
                     reply = self._http.request(**self._arguments(request))
                 except FAILURES as error:
-                    raise self._explained(error) from error
+                    raise self._explained(error, request) from error
                 return self._checked(reply)
         raise AssertionError("the last attempt returns or raises")
 
@@ -188,6 +197,6 @@ class AsyncConnection(_Address):
                 try:
                     reply = await self._http.request(**self._arguments(request))
                 except FAILURES as error:
-                    raise self._explained(error) from error
+                    raise self._explained(error, request) from error
                 return self._checked(reply)
         raise AssertionError("the last attempt returns or raises")

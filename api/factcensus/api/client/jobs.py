@@ -16,6 +16,7 @@ from factcensus.api.client.steps import Json, Steps, pause, send
 from factcensus.api.client.tables import SENT, counted_table
 from factcensus.api.decoding.types import schema_to_json
 from factcensus.api.errors import RejectedError, ServerFailureError, ServiceError
+from factcensus.indexer.tables.arrow import ArrowTable
 
 log = logging.getLogger("factcensus.api")
 ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
@@ -49,7 +50,7 @@ class RemoteJob:
         """
         return self._connection.run(wait_for(self.id, progress, timeout_s))
 
-    def result(self) -> pa.Table:
+    def result(self) -> ArrowTable:
         """Return the counts table of a finished job, with the columns that were sent."""
         return self._connection.run(result_of(self.id))
 
@@ -70,19 +71,19 @@ class AsyncRemoteJob:
         self.id = id
 
     async def status(self) -> Json:
-        """See :meth:`RemoteJob.status`."""
+        """Return the state of the job; see :meth:`RemoteJob.status`."""
         return await self._connection.run(status_of(self.id))
 
     async def wait(self, progress: ProgressFunction | None = None, timeout_s: float | None = None) -> Json:
-        """See :meth:`RemoteJob.wait`."""
+        """Wait until the job is done; see :meth:`RemoteJob.wait`."""
         return await self._connection.run(wait_for(self.id, progress, timeout_s))
 
-    async def result(self) -> pa.Table:
-        """See :meth:`RemoteJob.result`."""
+    async def result(self) -> ArrowTable:
+        """Return the counts table of the finished job; see :meth:`RemoteJob.result`."""
         return await self._connection.run(result_of(self.id))
 
     async def remove(self) -> None:
-        """See :meth:`RemoteJob.remove`."""
+        """Cancel the job, or remove its result; see :meth:`RemoteJob.remove`."""
         await self._connection.run(remove(self.id))
 
 

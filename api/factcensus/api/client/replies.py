@@ -60,8 +60,12 @@ def error_of(reply: httpx.Response, base_url: str) -> ServiceError:
     type_ = str(problem.get("type") or "about:blank")
     if not problem:
         detail = f"{title}; is {base_url} the URL of a factcensus service?"
+    hint = ""
+    path = httpx.URL(base_url).path.strip("/")
+    if problem and status == 404 and type_ == "about:blank" and path:
+        hint = f" (the client adds the path of each route; give the URL without '/{path}')"
     error = _class_of(status, type_)(
-        f"{base_url} returned {status}: {detail}",
+        f"{base_url} returned {status}: {detail}{hint}",
         status=status,
         title=title,
         detail=detail,

@@ -142,7 +142,9 @@ class Question(BaseModel):
         if self.alone is not None:
             call, named = "count", [repr(self.alone)]
         else:
-            call, named = "cooccurrence", [_python_entity(each) for each in self.entities]
+            # With these words between them, names written from right to left do not change places.
+            both = zip(("subject", "object"), self.entities, strict=True)
+            call, named = "cooccurrence", [f"{role}={_python_entity(each)}" for role, each in both]
             named += [] if self.tokens_between is None else [f"window={self.tokens_between}"]
         named += [f"by={self.by!r}"] if self.by else []
         named += [f"filter={self.filter!r}"] if self.filter else []

@@ -16,6 +16,8 @@ from markupsafe import Markup, escape
 from factcensus.api.http.problems import KINDS, Problem, kind_of
 from factcensus.indexer.answers.documents import title_of
 from factcensus.indexer.errors import FactcensusError
+from factcensus.indexer.numbers import counted
+from factcensus.indexer.system.display import isolated
 
 _CODE = re.compile(r"`+([^`]+)`+")
 _templates = Environment(
@@ -41,13 +43,23 @@ def with_code(text: str | None) -> Markup:
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text or ""))))
 
 
+def isolated_name(text: str) -> str | Markup:
+    """Return a name as an element of its own if it has letters written from right to left.
+
+    They would change the order of the numbers and signs next to them.
+    """
+    return Markup(f"<bdi>{escape(text)}</bdi>") if isolated(text) != text else text
+
+
 def moment(seconds: float) -> str:
     """Format a time, given in seconds since 1970, for readers."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 _templates.filters |= {
+    "counted": counted,
     "grouped": grouped,
+    "isolated": isolated_name,
     "moment": moment,
     "with_code": with_code,
     "web_address": web_address,
