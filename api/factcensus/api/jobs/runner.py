@@ -63,7 +63,7 @@ class JobRunner:
         self._threads: list[threading.Thread] = []
         #: Number and bytes of the tables being stored.
         self._coming = self._coming_bytes = 0
-        #: For each running job: its deadline, and the facts counted in the current piece.
+        #: For each running job: its deadline, and the facts counted so far, with those of the current piece.
         self._running: dict[str, Deadline] = {}
         self._live: dict[str, int] = {}
         #: For each unfinished job: the generation of the index on which it is counted.
@@ -221,14 +221,16 @@ class JobRunner:
         Raises:
             Problem: ``unknown-job``, also for a job of another owner.
         """
+        live = self._live.get(id, 0)  # before the stored number, which includes a piece that is finished in between
         found = self.store.get(id)
         if found is None or found.owner != owner:
             raise unknown_job(id)
-        return self._as_of_now(found)
+        return _as_of_now(found, live)
 
     def jobs(self, owner: str) -> list[Job]:
         """Return the jobs of an owner, newest first."""
-        return [self._as_of_now(job) for job in self.store.of(owner, MOST_LISTED)]
+        live = self._live.copy()
+        return [_as_of_now(job, live.get(job.id, 0)) for job in self.store.of(owner, MOST_LISTED)]
 
     def remove(self, id: str, owner: str) -> None:
         """Cancel a job if it is unfinished, and remove it.
@@ -288,10 +290,6 @@ class JobRunner:
                 store.drop_counts(job.id, time(), _OUTDATED)
                 log.info("the result of job %s was removed: %s", job.id, _OUTDATED)
 
-    def _as_of_now(self, job: Job) -> Job:
-        live = self._live.get(job.id, 0) if job.state == "running" else 0
-        return replace(job, counted=min(job.counted + live, job.facts))
-
     def _number(self, state: State) -> float:
         return float(sum(job.state == state for job in self._store.unfinished())) if self._store else 0.0
 
@@ -333,8 +331,8 @@ class JobRunner:
     def _run(self, job: Job) -> None:
         deadline, error, began = self._running[job.id], None, time()
         try:
-            for index, number, facts in self._pieces(job.id):
-                counts = self._counted(job, index, facts, deadline)
+            for index, before, number, facts in self._pieces(job.id):
+                counts = self._counted(job, index, facts, before, deadline)
                 self.store.put_counts(job.id, number, counts)
                 self._live.pop(job.id, None)
                 self._metrics.facts_counted.inc(counts.num_rows)
@@ -361,14 +359,17 @@ class JobRunner:
         self._metrics.job_seconds.observe(time() - began)
         log.info("job %s %s", job.id, f"failed: {error}" if error else "is done")
 
-    def _pieces(self, id: str) -> Iterator[tuple[CountIndex, int, pa.Table]]:
-        """Yield the uncounted pieces of a job, each with the generation of the index to count on."""
+    def _pieces(self, id: str) -> Iterator[tuple[CountIndex, int, int, pa.Table]]:
+        """Yield the uncounted pieces of a job.
+
+        Each has the generation of the index to count on, and the number of facts counted before.
+        """
         while (job := self.store.get(id)) is not None:
-            index = self._index_of(job)
-            piece = self.store.next_piece(id)
-            if piece is None:
+            index = self._index_of(job)  # which may restart the job
+            piece, job = self.store.next_piece(id), self.store.get(id)
+            if piece is None or job is None:
                 return
-            yield index, *piece
+            yield index, job.counted, *piece
 
     def _index_of(self, job: Job) -> CountIndex:
         """Return the generation of the index on which to count a job; restart the job after a deletion.
@@ -393,9 +394,9 @@ class JobRunner:
         log.info("job %s starts again: index %s has changed", job.id, job.index)
         return now
 
-    def _counted(self, job: Job, index: CountIndex, facts: pa.Table, deadline: Deadline) -> pa.Table:
+    def _counted(self, job: Job, index: CountIndex, facts: pa.Table, before: int, deadline: Deadline) -> pa.Table:
         def progress(done: int, _all: int) -> None:
-            self._live[job.id] = done
+            self._live[job.id] = before + done
 
         try:
             return index.count_facts(facts, windows=job.windows, deadline=deadline, progress=progress)
@@ -406,6 +407,11 @@ class JobRunner:
                 raise
             log.error("job %s failed", job.id, exc_info=error)
             raise InputError(f"the index cannot be read; the service's log has the cause under {job.id}") from error
+
+
+def _as_of_now(job: Job, live: int) -> Job:
+    """Return a job with the number of facts counted so far, including those of the current piece."""
+    return replace(job, counted=max(job.counted, live)) if job.state == "running" else job
 
 
 def unknown_job(id: str) -> Problem:
