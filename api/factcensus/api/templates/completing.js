@@ -71,6 +71,7 @@ for (const input of document.querySelectorAll("input[data-completes]")) {
     if (event.key === "Escape" && !list.hidden) {
       close();
     } else if (["ArrowDown", "ArrowUp"].includes(event.key) && !list.hidden) {
+      asked?.abort(); // a later answer would replace the list from which a name is being chosen
       const step = event.key === "ArrowDown" ? 1 : -1;
       choose(chosen < 0 && step < 0 ? number - 1 : (chosen + step + number) % number);
     } else if (event.key === "Enter" && chosen >= 0) {
