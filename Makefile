@@ -62,8 +62,8 @@ check: lint test
 KERNEL_TESTS := $(addprefix tests/indexer/test_,compact.py counts.py facts.py language_model.py quick_pair.py scan.py suffix_array.py word_encoder.py)
 
 check-full: lint
-	$(BIN)/python -m pytest -m full -n $(TEST_JOBS)
-	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CURDIR)/.pytest_cache/bounds $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile $(KERNEL_TESTS)
+	$(BIN)/python -m pytest -m full -n $(TEST_JOBS) --hypothesis-profile=others
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CURDIR)/.pytest_cache/bounds $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile --hypothesis-profile=others $(KERNEL_TESTS)
 	.ci/stack
 
 bench: .venv/bench

@@ -415,7 +415,9 @@ QUERIES = st.text(st.sampled_from("Parisf ANDOR\\x\ud800\0é"), max_size=20)
 IDS = st.lists(st.integers(0, 255), max_size=4)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 @given(
     body=st.fixed_dictionaries(
         {"index": st.sampled_from(["toy"]) | ANYTHING, "query_type": st.sampled_from(QUERY_TYPES) | ANYTHING},

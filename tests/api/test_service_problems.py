@@ -241,7 +241,9 @@ FIELDS = ("text", "subject", "object", "window", "by", "facts", "windows", "limi
 bodies = any_json | st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, any_json))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 @given(body=bodies, route=st.sampled_from(["count", "cooccurrence", "facts:count", "documents"]))
 def test_arbitrary_json_never_causes_an_internal_error(http: httpx.Client, body: Any, route: str) -> None:
     answer = http.post(f"/v1/indexes/tiny/{route}", content=json.dumps(body), headers=JSON)
