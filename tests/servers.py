@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -103,6 +104,15 @@ def web_server(folder: Path) -> Iterator[WebServer]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def reserved_port() -> Iterator[int]:
+    """Yield a port on which nobody listens, and which no other program gets if it asks for a free one."""
+    with socket.socket() as holding:
+        holding.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # so that a test can listen there
+        holding.bind(("127.0.0.1", 0))
+        yield holding.getsockname()[1]
 
 
 @contextmanager

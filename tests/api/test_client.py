@@ -31,6 +31,7 @@ from factcensus.api.settings import Limits, Settings
 from factcensus.indexer import CountIndex, Entity, facts_from_rows
 from factcensus.indexer.answers import IndexInfo
 from factcensus.indexer.errors import EmptyQueryError, InputError
+from servers import reserved_port
 
 CURIE = Entity("Marie Curie", ("Maria Skłodowska", "Curie"))
 WARSAW = Entity("Warsaw")
@@ -159,9 +160,8 @@ def test_an_invalid_row_in_a_later_batch_is_named(
 
 
 def test_an_unreachable_url_is_an_error_with_the_remedy() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]  # free again at the end of the block
     with (
+        reserved_port() as port,
         Client(f"http://127.0.0.1:{port}", attempts=2) as client,
         pytest.raises(UnreachableError, match=rf"nothing responds at http://127.0.0.1:{port} .*factcensus serve"),
     ):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ import pytest
 import yaml
 
 from factcensus.indexer.tables.files import read_table
+from servers import reserved_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMPOSE = REPOSITORY / "docker-compose.yml"
@@ -198,9 +198,8 @@ def test_the_stack_script_reports_a_skip_without_a_container_engine(tmp_path: Pa
 class Stack:
     """The services as processes, with paths below ``/data`` and ``/config``, host names and the port replaced."""
 
-    def __init__(self, root: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+    def __init__(self, root: Path, port: int) -> None:
+        self.port = port
         self._mapping = [
             ("/data", str(root)),
             ("/var/cache/factcensus", str(root / "compiled")),
@@ -226,7 +225,7 @@ class Stack:
         own = {key: self.mapped(value) for key, value in SERVICES[name].get("environment", {}).items()}
         return {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **own}
 
-    def run(self, name: str, command: list[str] | None = None, timeout_s: float = 120) -> None:
+    def run(self, name: str, command: list[str] | None = None, timeout_s: float = 600) -> None:
         done = subprocess.run(
             command or self.command(name),
             env=self.environment(name),
@@ -239,7 +238,7 @@ class Stack:
 
     def wait_healthy(self, name: str) -> None:
         _, *test = (self.mapped(part) for part in SERVICES[name]["healthcheck"]["test"])
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while subprocess.run(test, env=self.environment(name), capture_output=True, check=False).returncode:
             assert time.monotonic() < deadline, f"{name} did not become healthy"
             time.sleep(0.2)
@@ -249,20 +248,21 @@ class Stack:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, Path]]:
     """Run all services before the worker in the order of their dependencies; end the service by its process id."""
     root = tmp_path_factory.mktemp("data")
-    stack = Stack(root)
     order = TopologicalSorter({name: service.get("depends_on", {}) for name, service in SERVICES.items()})
     before_api = [name for name in order.static_order() if not name.startswith(("api", "worker"))]
-    for name in before_api:
-        stack.run(name)
-    with subprocess.Popen(
-        stack.command("api"), env=stack.environment("api"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as api:
-        try:
-            stack.wait_healthy("api")
-            yield stack, root
-        finally:
-            api.terminate()
-            assert api.wait(20) == 0
+    with reserved_port() as port:
+        stack = Stack(root, port)
+        for name in before_api:
+            stack.run(name)
+        with subprocess.Popen(
+            stack.command("api"), env=stack.environment("api"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as api:
+            try:
+                stack.wait_healthy("api")
+                yield stack, root
+            finally:
+                api.terminate()
+                assert api.wait(60) == 0
 
 
 def test_the_commands_create_strata_from_a_corpus(stack: tuple[Stack, Path]) -> None:

@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from loopback import serving, until
 from test_serve_command import started
 from uvicorn.server import ServerState
 
-from factcensus.api.http import connections
-from factcensus.api.http.logs import Bounded
+from factcensus.api.client import Client
+from factcensus.api.http import connections, logs
 from factcensus.api.settings import Limits, Settings
 
 HALF_A_HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
@@ -32,16 +33,16 @@ def connected(url: str, number: int, sent: bytes = b"") -> Iterator[list[socket.
     """Open connections that all send the same bytes, including those that the service closes at once."""
     host, port = url.removeprefix("http://").split(":")
     with ExitStack() as stack:
-        opened = [stack.enter_context(socket.create_connection((host, int(port)), timeout=10)) for _ in range(number)]
+        opened = [stack.enter_context(socket.create_connection((host, int(port)), timeout=60)) for _ in range(number)]
         for connection in opened:
             with suppress(OSError):
                 connection.sendall(sent)
         yield opened
 
 
-def closed(connection: socket.socket, seconds: float) -> bytes | None:
-    """Return the bytes received until the service closed a connection; None if it did not in time."""
-    connection.settimeout(seconds)
+def closed(connection: socket.socket) -> bytes | None:
+    """Return the bytes received until the service closed a connection; None if it stays open."""
+    connection.settimeout(60)
     got = b""
     try:
         while piece := connection.recv(65_536):
@@ -54,38 +55,73 @@ def closed(connection: socket.socket, seconds: float) -> bytes | None:
 
 
 def closings(url: str, reason: str) -> float:
-    lines = httpx.get(f"{url}/metrics", timeout=10).text.splitlines()
+    lines = httpx.get(f"{url}/metrics").text.splitlines()
     name = f'factcensus_connections_closed_total{{reason="{reason}"}} '
     return float(next((line.removeprefix(name) for line in lines if line.startswith(name)), 0))
 
 
-def test_slow_headers_get_408_and_silent_connections_are_closed(index_folder: Path) -> None:
+@dataclass
+class Clock:
+    """The clock of the connections, which the test moves on, and the number of their checks."""
+
+    now: float = 0.0
+    sweeps: int = 0
+
+    def move_on(self, seconds: float) -> None:
+        """Move the clock on, and wait until the connections were checked at this time."""
+        self.now += seconds
+        before = self.sweeps  # the next check may have begun earlier
+        until(lambda: self.sweeps > before + 1)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock, sweep = Clock(), connections.Connections.sweep
+
+    def swept(guard: connections.Connections) -> None:
+        sweep(guard)
+        clock.sweeps += 1
+
+    monkeypatch.setattr(connections, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(connections.Connections, "sweep", swept)
+    return clock
+
+
+def wait_until_read(url: str) -> None:
+    """Wait until the service has accepted the connections and read the bytes that were sent before."""
+    httpx.get(f"{url}/healthz").raise_for_status()
+
+
+def test_slow_headers_get_408_and_silent_connections_are_closed(index_folder: Path, clock: Clock) -> None:
     limits = Limits(header_seconds=1)
     with (
         serving(Settings(indexes=(index_folder,), limits=limits)) as url,
         connected(url, 20, HALF_A_HEAD) as dripping,
         connected(url, 2) as silent,
     ):
-        began = time.monotonic()
-        while time.monotonic() - began < 0.7:
+        wait_until_read(url)
+        for _ in range(2):
+            clock.move_on(0.45)
             for connection in dripping:
                 connection.sendall(b"x")  # each byte is in time, but not the headers
-            time.sleep(0.1)
-        answers = [closed(connection, 5) for connection in dripping]
-        assert time.monotonic() - began < 4
+            wait_until_read(url)
+        assert closings(url, "too-slow") == 0
+        clock.move_on(0.2)
+        answers = [closed(connection) for connection in dripping]
         assert all(answer is not None and answer.startswith(b"HTTP/1.1 408 ") for answer in answers)
-        assert [closed(connection, 5) for connection in silent] == [b"", b""]
+        assert [closed(connection) for connection in silent] == [b"", b""]
         assert closings(url, "too-slow") == 22
 
 
-def test_a_connection_is_reused_for_a_timely_request(index_folder: Path) -> None:
+def test_a_connection_is_reused_for_a_timely_request(index_folder: Path, clock: Clock) -> None:
     with (
         serving(Settings(indexes=(index_folder,), limits=Limits(header_seconds=2))) as url,
         connected(url, 1) as (connection,),
     ):
+        wait_until_read(url)
         for _ in range(3):
             connection.sendall(HALF_A_HEAD[:20])
-            time.sleep(0.9)
+            clock.move_on(1.9)
             connection.sendall(HALF_A_HEAD[20:] + b"no\r\n\r\n")
             answer = b""
             while b'{"status":"ok"}' not in answer:
@@ -98,8 +134,8 @@ def test_idle_connections_are_closed_to_make_room(index_folder: Path, sent: byte
     limits = Limits(max_connections=8, header_seconds=60)
     with serving(Settings(indexes=(index_folder,), limits=limits)) as url, connected(url, 40, sent):
         for _ in range(3):
-            assert httpx.get(f"{url}/healthz", timeout=5).status_code == 200
-        answer = httpx.get(f"{url}/v1/indexes/tiny/count", params={"text": "Paris"}, timeout=5)
+            assert httpx.get(f"{url}/healthz").status_code == 200
+        answer = httpx.get(f"{url}/v1/indexes/tiny/count", params={"text": "Paris"})
         assert answer.json()["documents"] == 3
         assert closings(url, "evicted") >= 33
 
@@ -108,7 +144,7 @@ def test_connections_with_incomplete_bodies_are_closed_to_make_room(index_folder
     head = b"POST /v1/indexes/tiny/count HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
     limits = Limits(max_connections=8)
     with serving(Settings(indexes=(index_folder,), limits=limits)) as url, connected(url, 40, head):
-        assert httpx.get(f"{url}/healthz", timeout=5).status_code == 200
+        assert httpx.get(f"{url}/healthz").status_code == 200
 
 
 def test_the_address_with_most_connections_loses_one_first() -> None:
@@ -136,8 +172,8 @@ def test_a_client_that_does_not_read_is_disconnected(index_folder: Path, monkeyp
     with serving(Settings(indexes=(index_folder,))) as url, connected(url, 1) as (connection,):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200)
-        until(lambda: closings(url, "too-slow") == 1, 10)
-        until(lambda: "factcensus_http_requests_in_flight 1.0" in httpx.get(f"{url}/metrics").text, 10)
+        until(lambda: closings(url, "too-slow") == 1)
+        until(lambda: "factcensus_http_requests_in_flight 1.0" in httpx.get(f"{url}/metrics").text)
 
 
 def test_a_client_that_keeps_sending_after_the_response_is_disconnected(index_folder: Path) -> None:
@@ -154,22 +190,23 @@ def test_a_client_that_keeps_sending_after_the_response_is_disconnected(index_fo
                 return True
             return False
 
-        until(gone, 10)
+        until(gone)
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="this platform cannot limit file descriptors")
 def test_health_checks_work_with_few_file_descriptors_and_the_log_stays_short(index_folder: Path) -> None:
     with started(index_folder, "--port", "0") as (process, url):
-        until(lambda: httpx.get(f"{url}/readyz", timeout=10).status_code == 200)
+        with Client(url) as client:
+            client.wait_ready(300)
         used = len(os.listdir(f"/proc/{process.pid}/fd"))
         # Fewer than the service expected at its start, so accepting sometimes fails.
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (used + 5, used + 5))
         with connected(url, 60, HALF_A_HEAD):
             for _ in range(10):
                 with suppress(httpx.TransportError):  # refused like others
-                    assert httpx.get(f"{url}/healthz", timeout=5).status_code in (200, 503)
+                    assert httpx.get(f"{url}/healthz").status_code in (200, 503)
                 time.sleep(0.1)
-        until(lambda: httpx.get(f"{url}/healthz", timeout=5).status_code == 200, 20)
+        until(lambda: httpx.get(f"{url}/healthz").status_code == 200)
         process.terminate()
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 0
@@ -186,7 +223,7 @@ def test_a_service_limits_connections_to_its_file_descriptors(index_folder: Path
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             with connected(url, 200):
                 for _ in range(5):
-                    assert httpx.get(f"{url}/healthz", timeout=5).status_code == 200
+                    assert httpx.get(f"{url}/healthz").status_code == 200
             process.terminate()
             assert process.stderr is not None
             errors = process.stderr.read()  # communicate() would lose the data read with the first line
@@ -197,8 +234,10 @@ def test_a_service_limits_connections_to_its_file_descriptors(index_folder: Path
     assert len(errors.splitlines()) < 20
 
 
-def test_log_entries_caused_by_clients_are_limited() -> None:
-    bounded = Bounded(most=3, seconds=0.2)
+def test_log_entries_caused_by_clients_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(logs, "monotonic", lambda: now[0])
+    bounded = logs.Bounded(most=3, seconds=10)
 
     def entry(name: str, message: str) -> logging.LogRecord:
         return logging.LogRecord(name, logging.WARNING, "", 0, message, (), None)
@@ -206,10 +245,12 @@ def test_log_entries_caused_by_clients_are_limited() -> None:
     assert sum(bounded.filter(entry("uvicorn.error", "Invalid HTTP request received.")) for _ in range(100)) == 3
     assert bounded.filter(entry("uvicorn.error", "something else"))
     assert all(bounded.filter(entry("factcensus.api", "request failed")) for _ in range(10))
-    time.sleep(0.25)
+    now[0] += 9.9
+    assert not bounded.filter(entry("uvicorn.error", "Invalid HTTP request received."))
+    now[0] += 0.1
     later = entry("uvicorn.error", "Invalid HTTP request received.")
     assert bounded.filter(later)
-    assert later.getMessage().endswith("(97 more entries like this were dropped)")
+    assert later.getMessage().endswith("(98 more entries like this were dropped)")
 
 
 def test_invalid_http_after_a_request_is_not_an_internal_error(
@@ -217,10 +258,10 @@ def test_invalid_http_after_a_request_is_not_an_internal_error(
 ) -> None:
     head = b"POST /v1/indexes/tiny/count HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
     with serving(Settings(indexes=(index_folder,))) as url, connected(url, 1, head) as (connection,):
-        answer = closed(connection, 10)
+        answer = closed(connection)
         assert answer is not None
         assert answer.startswith(b"HTTP/1.1 400")
-        assert 'status="500"' not in httpx.get(f"{url}/metrics", timeout=10).text
+        assert 'status="500"' not in httpx.get(f"{url}/metrics").text
     assert "failed" not in caplog.text
     assert "Exception" not in caplog.text
 
@@ -268,7 +309,7 @@ HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 def test_a_request_that_another_program_may_read_differently_is_refused(http: httpx.Client, sent: bytes) -> None:
     url = str(http.base_url).rstrip("/")
     with connected(url, 1, sent) as (connection,):
-        answer = closed(connection, 10)
+        answer = closed(connection)
         assert answer is not None, "the connection stays open"
         assert answer == b"" or answer.startswith(b"HTTP/1.1 400 "), answer[:200]
         assert answer.count(b"HTTP/1.1 ") <= 1
@@ -289,7 +330,7 @@ def test_requests_sent_ahead_are_answered_in_order(http: httpx.Client) -> None:
 
 def test_too_many_requests_sent_ahead_close_the_connection(http: httpx.Client) -> None:
     with connected(str(http.base_url).rstrip("/"), 1, (HEAD + b"\r\n") * 2000) as (connection,):
-        answer = closed(connection, 10)
+        answer = closed(connection)
         assert answer is not None
         assert answer.count(b"HTTP/1.1 200") < 2000
 

@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -93,16 +92,16 @@ def test_a_crashed_fork_affects_one_body_only(decoders: Decoders) -> None:
     assert good == decode(decoders, "csv", b"subject,object\nCurie,Warsaw\n")
 
 
+@linux
 def test_decoding_ends_at_the_timeout_and_on_cancellation(decoders: Decoders) -> None:
     body = b"subject,object\n" + b"Marie Curie,Warsaw\n" * 900_000
-    began = time.monotonic()
     with pytest.raises(DeadlineError):
         decode(decoders, "csv", body, seconds=0.3)
     with Deadline(60) as deadline, pytest.raises(DeadlineError):  # noqa: PT012  # the timer belongs to it
         threading.Timer(0.3, deadline.cancel).start()
         with decoders.decoded(body, "csv", BOUNDS, deadline):
             raise AssertionError("it came")
-    assert time.monotonic() - began < 10
+    until(lambda: not children_of(PROCESS.start()))
     assert isinstance(decode(decoders, "csv", b"subject,object\nCurie,Warsaw\n"), pa.Table)
 
 
@@ -247,7 +246,7 @@ def test_small_hostile_bodies_cost_little_memory_and_cpu_time(index_folder: Path
                 assert grown < 200 * 10**6, name
         assert process.poll() is None
         assert client.post(ROUTE, **good).content == expected  # type: ignore[arg-type]
-        assert until(lambda: not children_of(watched.decoder), 10)
+        assert until(lambda: not children_of(watched.decoder))
 
 
 @linux
@@ -265,10 +264,12 @@ def test_no_process_outlives_a_killed_service(index_folder: Path) -> None:
         sender = threading.Thread(target=send)
         sender.start()
         (fork,) = until(lambda: children_of(decoder))
+        os.kill(fork, signal.SIGSTOP)  # so that it cannot finish first
         process.kill()
+        os.kill(fork, signal.SIGCONT)
         sender.join()
         for ended in (fork, decoder):
-            assert until(lambda ended=ended: not Path(f"/proc/{ended}").exists(), 10)
+            assert until(lambda ended=ended: not Path(f"/proc/{ended}").exists())
 
 
 def test_reading_a_body_counts_against_the_timeout(index_folder: Path) -> None:

@@ -45,7 +45,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     count, opened = CountIndex.count, threading.Event()
 
     def waiting(self: CountIndex, *arguments: Any, **options: Any) -> Any:
-        assert opened.wait(30)
+        assert opened.wait(60)
         return count(self, *arguments, **options)
 
     monkeypatch.setattr(CountIndex, "count", waiting)
@@ -292,14 +292,21 @@ def test_a_signal_reloads_and_logs_are_json_with_request_ids(indexes: Path, tmp_
             build_index([corpus(tmp_path / "corpora" / "new", "Paris new")], indexes / "three", jobs=1)
             process.send_signal(signal.SIGHUP)
             until(lambda: len(client.indexes()) == 3)
+            lines: list[str] = []
+            assert process.stderr is not None
+            for line in process.stderr:
+                lines.append(line)
+                if "opened ['three']" in line:  # logged a moment after the index is in service
+                    break
             assert client.count("three", "Paris").documents == 1
         httpx.get(
             f"{url}/v1/indexes/three/count", params={"text": "Paris"}, headers={"X-Request-ID": "my-id"}, timeout=60
         )
         process.terminate()
-        _, errors = process.communicate(timeout=30)
+        lines += process.stderr  # communicate() would lose the data read with the first lines
+        process.wait(60)
     assert process.returncode == 0
-    entries = [json.loads(line) for line in errors.splitlines()]
+    entries = [json.loads(line) for line in lines]
     (entry,) = [each for each in entries if each.get("request_id") == "my-id"]
     assert entry["level"] == "info"
     assert (entry["method"], entry["route"], entry["status"]) == ("GET", "/v1/indexes/{index}/count", 200)
