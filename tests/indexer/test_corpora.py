@@ -597,7 +597,7 @@ def test_script_without_a_main_guard_gets_the_remedy(guarded: bool, tmp_path: Pa
     (tmp_path / "script.py").write_text(
         SCRIPT.format(call=f"if __name__ == '__main__':\n    {call}" if guarded else call), encoding="utf-8"
     )
-    ran = subprocess.run([sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=120)
+    ran = subprocess.run([sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=600)
     assert (ran.returncode == 0) == guarded
     if not guarded:
         last = ran.stderr.strip().splitlines()[-1]

@@ -6,6 +6,7 @@ import json
 import shutil
 import stat
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,8 @@ def test_a_reader_sees_all_old_documents_or_all_new_ones(layout: Layout, tmp_pat
     reader.start()
     for number in range(1, 6):
         add_to_index(tmp_path / "ix", [version(number)], replace=True, jobs=1)
+    while not seen and not errors:
+        time.sleep(0.01)
     stop.set()
     reader.join()
     assert not errors

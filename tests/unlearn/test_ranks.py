@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +20,7 @@ from factcensus.unlearn.models import load_model
 from factcensus.unlearn.run import run_unlearning
 from factcensus.unlearn.training.ranks import ManyRanks
 from factcensus.unlearn.world.pretrain import pretrain
+from servers import reserved_port
 from tiny import SMALL_MODEL
 
 HERE = Path(__file__).parent
@@ -33,23 +33,18 @@ def test_shares_partition_the_batch(items: list[int], count: int) -> None:
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 def run_in_two_processes(config: Path, *, stop_at: int | None = None) -> None:
     """Run a configuration; with ``stop_at``, ask the run to stop after that step."""
-    environment = {
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-        "OMP_NUM_THREADS": "1",
-        "ACCELERATE_USE_CPU": "true",
-    }
     command = [sys.executable, str(HERE / "two_ranks.py"), str(config), *([] if stop_at is None else [str(stop_at)])]
-    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300)
+    with reserved_port() as port:
+        environment = {
+            "WORLD_SIZE": "2",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "OMP_NUM_THREADS": "1",
+            "ACCELERATE_USE_CPU": "true",
+        }
+        done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=600)
     if stop_at is None:
         assert done.returncode == 0, done.stderr
     else:
