@@ -75,8 +75,10 @@ def test_templates_without_clock_or_settings_do_not_change() -> None:
 
 def test_fixing_the_clock_changes_nothing_else() -> None:
     template = "\n\n {{ messages[0]['content'] }} in {{ strftime_now('%Y') }}\n"
+    before = datetime.now().year
     live = render(tokenizer(template), "q")
-    assert render(fixed(template), "q") == live.replace(str(datetime.now().year), "2024")
+    years = {before, datetime.now().year}  # two around midnight on New Year's Eve
+    assert render(fixed(template), "q") in {live.replace(str(year), "2024") for year in years}
 
 
 def test_arguments_and_a_system_message_reach_the_template() -> None:
