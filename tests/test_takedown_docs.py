@@ -71,7 +71,7 @@ def test_commands_of_the_page_lead_from_a_phone_number_to_a_verified_record_and_
         kept = index.shards[0].kept
         assert kept is not None
         assert [text.decode() for text in kept.texts(range(index.shards[0].documents))] == TEXTS[2:]
-    assert "The model was asked about 1 fact on Jane Roe" in out
+    assert "The model was asked for 1 fact about Jane Roe" in out
     (verdict,) = pyarrow.csv.read_csv(tmp_path / "audits/roe/verdicts.csv").to_pylist()
     assert (verdict["subject"], verdict["expected"]) == ("Jane Roe", "+49 30 901820")
     assert verdict["verdict"] not in ("known", "guess"), "a random model says no phone number"

@@ -453,7 +453,7 @@ def test_the_command_prints_verdicts_and_the_report(files: dict[str, str], capsy
     assert main(arguments) == 0
     printed = capsys.readouterr()
     assert "known" in printed.out
-    assert "The model was asked about 3 facts on " in printed.out
+    assert "The model was asked for 3 facts about " in printed.out
     assert printed.out.rstrip().endswith("report.html")
     assert "audit" in printed.err
     assert main([*arguments, "--json"]) == 0

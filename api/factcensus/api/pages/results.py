@@ -153,7 +153,7 @@ class _Asked:
         found = {name: numbers[0] for name, numbers in _numbers_by_value(answer).items()}
         names, codes = index.groups(by)
         every = np.zeros(len(names), np.int64)
-        if names:  # slices of an index do not tell
+        if names:  # slices of an index do not report them
             for (_, counted), values in zip(index.counted_shards(self.scope), codes, strict=True):
                 chosen = values[np.flatnonzero(counted[: len(values)])] if counted.size else values
                 every += np.bincount(chosen, minlength=len(names))

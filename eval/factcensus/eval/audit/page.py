@@ -112,7 +112,7 @@ def sentence_of(person: PersonVerdict) -> str:
     )
     caution = "" if any(parts[:3]) or person.p <= ALPHA else " This is not proof that it knows nothing."
     facts = counted(person.facts, "fact")
-    return f"The model was asked about {facts} on {person.subject}. It {found}. {together}{caution}"
+    return f"The model was asked for {facts} about {person.subject}. It {found}. {together}{caution}"
 
 
 def _cards(audit: Audit) -> list[tuple[str, str]]:

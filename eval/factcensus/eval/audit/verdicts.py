@@ -10,8 +10,8 @@ The p-value is the rank of the person's sign: exact for any model, any number of
 because all names are treated alike. The p-value of all facts about a person ranks the mean sign.
 
 A reversed question asks for the person, given the object. Its measure is the association of name and object: the
-log-probability of the name minus its mean after the same question with other objects. Whether the model says a name
-is no measure here, because it can say only one name.
+log-probability of the name minus its mean after the same question with other objects. Whether the model gives the
+name is not part of the measure, because its answer to such a question is the same for all names.
 """
 
 from __future__ import annotations

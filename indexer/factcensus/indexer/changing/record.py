@@ -327,7 +327,7 @@ def verify_record(index: CountIndex, path: Path) -> Proof:
             wrong.append(f"the text of {name} is in the index (documents: {living[each.text_digest]})")
     for probe in record.probes:
         now = _count(index, probe.sought)
-        # Fewer are no contradiction: other documents may have been deleted since.
+        # Fewer do not contradict the record: other documents may have been deleted since.
         if now.occurrences > probe.after.occurrences or now.documents > probe.after.documents:
             wrong.append(
                 f"the probe {probe.text!r} occurs {now.occurrences} times in {now.documents} documents, but the record "

@@ -84,7 +84,7 @@ def describe(
     rows: list[list[Cell]] = [["facts", found.facts], [f"facts with {by} = 0", found.zeros]]
     if found.repeated:
         rows.insert(1, ["repeated rows among them", found.repeated])
-    names = {0.0: "least", 0.5: "median", 1.0: "most"}
+    names = {0.0: "minimum", 0.5: "median", 1.0: "maximum"}
     for share, value in found.quantiles.items():
         rows.append([names.get(share, f"{100 * share:.0f}% quantile"), value])
     _print([("", rows, ["", by])], style)
@@ -197,8 +197,8 @@ def _print_comparison(compared: Comparison, names: tuple[str, str], top: int, st
     summary.extend(
         [
             ["equal counts", f"{compared.equal:,}"],
-            [f"0 only in {names[0]}", f"{compared.first_zeros:,}"],
-            [f"0 only in {names[1]}", f"{compared.second_zeros:,}"],
+            [f"count 0 only in {names[0]}", f"{compared.first_zeros:,}"],
+            [f"count 0 only in {names[1]}", f"{compared.second_zeros:,}"],
             ["Spearman's rank correlation", correlation],
         ]
     )

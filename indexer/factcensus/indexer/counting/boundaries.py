@@ -27,7 +27,7 @@ def is_whole(text: str, begin: int, end: int) -> bool:
     """Return whether a range of a text is not part of a longer word, number or address.
 
     The range continues after its end if a letter or digit is followed by a letter or digit, by ``+`` or ``#`` (as in
-    C++), or by a connector (:data:`CONNECTORS`) with a letter or digit after it. It continues before its begin if a
+    C++), or by a connector (:data:`CONNECTORS`) with a letter or digit after it. It continues before its start if a
     letter or digit follows a letter or digit, or a connector with one before it. Invisible characters are skipped. A
     letter of a script without spaces (Han, Thai, …) continues nothing, unless it composes with its neighbour.
     """

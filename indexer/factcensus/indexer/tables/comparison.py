@@ -80,8 +80,8 @@ class Comparison:
             ("facts only in the first", self.only_first),
             ("facts only in the second", self.only_second),
             ("equal counts", self.equal),
-            ("0 only in the first", self.first_zeros),
-            ("0 only in the second", self.second_zeros),
+            ("count 0 only in the first", self.first_zeros),
+            ("count 0 only in the second", self.second_zeros),
             ("Spearman's rank correlation", correlation),
         ]
         tables = [html_table(" and ".join(dict.fromkeys(self.by)), ["", "value"], rows)]

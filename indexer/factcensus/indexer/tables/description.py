@@ -72,7 +72,7 @@ class Description:
 
     def _repr_html_(self) -> str:
         """Return the tables that the command prints, for notebooks."""
-        names = {0.0: "least", 0.5: "median", 1.0: "most"}
+        names = {0.0: "minimum", 0.5: "median", 1.0: "maximum"}
         rows: list[tuple[object, object]] = [
             ("facts", self.facts),
             ("repeated rows among them", self.repeated),

@@ -41,10 +41,11 @@ def remarks(raw: pa.Table, facts: pa.Table) -> Iterable[str]:
             lists = facts[name].to_pylist()
             broken = [row for row, cell in enumerate(lists, 1) if cell and looks_like_broken_list(cell[0])]
             if broken:
+                what = "begins like a list but is not a valid list, so it"
+                if len(broken) > 1:
+                    what = "begin like a list but are not valid lists, so each"
                 yield (
-                    f"{counted(len(broken), 'cell')} of {name!r} {'begins' if len(broken) == 1 else 'begin'} like a "
-                    f"list but {'is no valid list, so it' if len(broken) == 1 else 'are no valid lists, so each'} is "
-                    f"read as one text (first: row {broken[0]})"
+                    f"{counted(len(broken), 'cell')} of {name!r} {what} is read as one text (first: row {broken[0]})"
                 )
 
 
