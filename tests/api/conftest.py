@@ -17,8 +17,8 @@ from factcensus.indexer import CountIndex, build_index
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-# No test is timed: on a busy machine, the first request of a service waits for its compiled code.
-DEFAULT_TIMEOUT_CONFIG.read = 60.0
+# No test is timed: on a busy machine, the first request of a service may wait minutes for its compiled code.
+DEFAULT_TIMEOUT_CONFIG.read = 600.0
 
 
 @pytest.fixture(scope="session")
@@ -68,14 +68,14 @@ def limited_url(index_folder: Path, low_limits: Limits) -> Iterator[str]:
 @pytest.fixture
 def http(url: str) -> Iterator[httpx.Client]:
     """Return an HTTP client of the service."""
-    with httpx.Client(base_url=url, timeout=30) as client:
+    with httpx.Client(base_url=url) as client:
         yield client
 
 
 @pytest.fixture
 def limited(limited_url: str) -> Iterator[httpx.Client]:
     """Return an HTTP client of the service with low limits."""
-    with httpx.Client(base_url=limited_url, timeout=30) as client:
+    with httpx.Client(base_url=limited_url) as client:
         yield client
 
 

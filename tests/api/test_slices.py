@@ -73,7 +73,7 @@ def services(whole: Path) -> Iterator[tuple[httpx.Client, httpx.Client]]:
         random.Random(1).shuffle(urls)
         one = held.enter_context(serving(Settings(indexes=(whole,))))
         sum_of_all = held.enter_context(serving(Settings(remote=(f"whole={','.join(urls)}",))))
-        clients = (held.enter_context(httpx.Client(base_url=url, timeout=30)) for url in (one, sum_of_all))
+        clients = (held.enter_context(httpx.Client(base_url=url, timeout=600)) for url in (one, sum_of_all))
         yield tuple(clients)  # type: ignore[misc]  # two of them
 
 
