@@ -9,9 +9,10 @@ import re
 import resource
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,16 +63,16 @@ def closings(url: str, reason: str) -> float:
 
 @dataclass
 class Clock:
-    """The clock of the connections, which the test moves on, and the number of their checks."""
+    """The clock of the connections, which the test moves on, and the number of their checks by each running server."""
 
     now: float = 0.0
-    sweeps: int = 0
+    sweeps: Counter[connections.Connections] = field(default_factory=Counter)
 
     def move_on(self, seconds: float) -> None:
-        """Move the clock on, and wait until the connections were checked at this time."""
+        """Move the clock on, and wait until all connections were checked at this time."""
         self.now += seconds
-        before = self.sweeps  # the next check may have begun earlier
-        until(lambda: self.sweeps > before + 1)
+        before = self.sweeps.copy()  # the next check may have begun earlier
+        until(lambda: all(self.sweeps[server] > number + 1 for server, number in before.items()))
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
     def swept(guard: connections.Connections) -> None:
         sweep(guard)
-        clock.sweeps += 1
+        clock.sweeps[guard] += 1
 
     monkeypatch.setattr(connections, "monotonic", lambda: clock.now)
     monkeypatch.setattr(connections.Connections, "sweep", swept)
