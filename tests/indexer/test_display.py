@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,6 +12,8 @@ from hypothesis import strategies as st
 from wcwidth import wcswidth
 
 from factcensus.eval.report.printed import aligned
+from factcensus.indexer import build_index
+from factcensus.indexer.cli import main
 from factcensus.indexer.numbers import also_rows
 from factcensus.indexer.system.display import cut, display_width, isolated, on_one_line, pad_left, pad_right
 from factcensus.indexer.system.text_tables import format_table
@@ -72,6 +76,33 @@ def test_a_cell_cannot_move_the_cursor_or_turn_its_neighbours(text: str) -> None
     assert line.startswith("a")
     assert not any(unicodedata.category(character) == "Cc" for character in line)
     assert not set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069") & set(line)
+
+
+def test_results_on_a_terminal_have_no_control_characters_of_the_corpus(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {
+        "id": "a\x1b]0;b\x07",
+        "source": "s\x1b[2J",
+        "title": "\x9b1m",
+        "text": "Lima \x1b[31m\u202e Peru\x08 الليما",
+    }
+    (tmp_path / "c.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    build_index([tmp_path / "c.jsonl"], tmp_path / "index", jobs=1, keep_text=True)
+    index, before = str(tmp_path / "index"), ["--subject", "Lima", "--object"]
+    for command in (
+        ["documents", index, "--text", "Lima"],
+        ["trace", index, "Lima \x1b[31m\u202e Peru", "--least-tokens", "1"],
+        ["count", index, "Lima", "--by", "source"],
+        ["cooc", index, *before, "الليما", "--window", "1", "--by", "source"],
+        ["index", "delete", index, "--id", row["id"], "--dry-run"],
+    ):
+        assert main(command) == 0
+        printed = capsys.readouterr().out
+        assert not [each for each in printed if unicodedata.category(each) == "Cc" and each != "\n"], command
+        assert "\u202e" not in printed
+        if command[0] == "cooc":
+            assert printed.startswith("Lima and \u2068الليما\u2069 at most 1 token apart, in index")
 
 
 def test_further_rows_are_listed_up_to_five() -> None:

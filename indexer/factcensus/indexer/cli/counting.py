@@ -14,7 +14,8 @@ from factcensus.indexer.cli.options import (
     json_option,
     scope_options,
 )
-from factcensus.indexer.system.console import print_json, print_table
+from factcensus.indexer.numbers import counted
+from factcensus.indexer.system.console import print_json, print_table, terminal_text
 
 if TYPE_CHECKING:
     from factcensus.indexer.answers import CooccurrenceAnswer, GroupCounts
@@ -55,8 +56,8 @@ def count(index: IndexChoice, text: str, verbatim: bool, top: int | None, scope:
     if as_json:
         print_json(answer.as_json() | used)
         return
-    counted = f"{answer.text!r} as written" if verbatim else repr(" ".join(answer.tokens))
-    print(f"{counted} in {answer.index} ({answer.analyzer}, exact)")
+    what = f"{answer.text!r} as written" if verbatim else repr(" ".join(answer.tokens))
+    print(f"{terminal_text(what)} in {answer.index} ({answer.analyzer}, exact)")
     rows: list[list[Cell]] = [["all", answer.occurrences, answer.documents]]
     rows += [[name, counts.occurrences, counts.documents] for name, counts in answer.shown_groups()]
     print_table(rows, [scope.by or "source", "occurrences", "documents"])
@@ -106,10 +107,10 @@ def cooc(
     if as_json:
         print_json(answer.as_json() | used)
         return
-    names = [entity.name for entity in both]
-    where = "in one document" if window is None else f"at most {window} tokens apart"
+    names = [terminal_text(entity.name) for entity in both]
+    where = "in one document" if window is None else f"at most {counted(window, 'token')} apart"
     print(f"{' and '.join(names)} {where}, in {answer.index} ({answer.analyzer}, exact)")
-    counted: list[tuple[str, CooccurrenceAnswer | GroupCounts]] = [("all", answer), *answer.shown_groups()]
+    lines: list[tuple[str, CooccurrenceAnswer | GroupCounts]] = [("all", answer), *answer.shown_groups()]
     rows: list[list[Cell]] = [
         [
             name,
@@ -118,7 +119,7 @@ def cooc(
             counts.cooccurrence.documents,
             counts.cooccurrence.pairs,
         ]
-        for name, counts in counted
+        for name, counts in lines
     ]
     header = [scope.by or "source", f"documents with {names[0]}", f"with {names[1]}", "with both", "pairs"]
     print_table(rows, header)

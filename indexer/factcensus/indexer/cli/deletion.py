@@ -12,7 +12,7 @@ from factcensus.indexer.cli.options import OUTPUT_FILE, PATH, json_option, notic
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.numbers import counted
 from factcensus.indexer.paths import not_found
-from factcensus.indexer.system.console import print_json, print_table
+from factcensus.indexer.system.console import print_json, print_table, terminal_text
 from factcensus.indexer.system.progress import ConsoleProgress
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _print_deletion(index: Path, done: Deletion) -> None:
     if done.dry_run and done.named:
         print()
         for each in done.named:
-            print(f"{each.id or '(no id)'}  {each.title}")
+            print(f"{terminal_text(each.id or '(no id)')}  {terminal_text(each.title)}")
         if done.documents > len(done.named):
             print(f"… and {done.documents - len(done.named):,} more documents")
 

@@ -18,7 +18,7 @@ from factcensus.indexer.cli.options import (
 )
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.numbers import counted
-from factcensus.indexer.system.console import print_json, print_table
+from factcensus.indexer.system.console import print_json, print_table, terminal_text
 
 if TYPE_CHECKING:
     from factcensus.indexer.answers import DocumentsAnswer, FoundDocument, Passage
@@ -167,7 +167,7 @@ def trace(
         f"{'occurs' if answer.total == 1 else 'occur'} in {answer.index} ({answer.analyzer}, exact)"
     )
     for span in answer.spans:
-        print(f"\n{span.text}")
+        print(f"\n{terminal_text(span.text)}")
         lengths = counted(span.end - span.start, "token"), counted(span.occurrences, "time")
         print(f"  {', '.join(lengths)} in {counted(span.documents, 'document')}")
         for document in span.found:
@@ -202,7 +202,7 @@ def _print_document(document: FoundDocument, indent: str = "") -> None:
 
     title = document.title or title_of(document.metadata, "url")
     name = [f"document {document.document:,}", document.id, document.source, title, counted(document.tokens, "token")]
-    print(indent + "  ".join(str(part) for part in name if part not in (None, "")))
+    print(indent + "  ".join(terminal_text(part) for part in name if part not in (None, "")))
     for passage in document.passages:
         print(f"{indent}  … {_marked(passage)} …")
 
@@ -210,4 +210,4 @@ def _print_document(document: FoundDocument, indent: str = "") -> None:
 def _marked(passage: Passage) -> str:
     """Return a passage in one line, with its mentions in brackets."""
     pieces = [span.text if span.mention is None else f"[{span.text}]" for span in passage]
-    return " ".join("".join(pieces).split())
+    return terminal_text("".join(pieces))

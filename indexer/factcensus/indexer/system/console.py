@@ -6,7 +6,16 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from factcensus.indexer.system.display import isolated, on_one_line
 from factcensus.indexer.system.text_tables import format_table
+
+
+def terminal_text(text: object) -> str:
+    """Return a text for a line of results, as a terminal may show it.
+
+    A corpus may contain control characters, which could clear the screen or change the title of the window.
+    """
+    return isolated(on_one_line(str(text)))
 
 
 def print_json(value: Any) -> None:
