@@ -69,6 +69,8 @@ PUBLIC = {
     ],
     "Errors": ["factcensus.indexer.errors", "factcensus.api.errors"],
 }
+#: The theme breaks names in the first column anywhere. On wide screens they fit on one line.
+STYLE = "@media (min-width: 60em) { .md-typeset td:first-child code { white-space: nowrap } }\n"
 #: Sentences below a heading of the page on Python.
 NOTES = {
     "Counting": "`find_documents`, `trace` and `complete` are methods of `CountIndex`: call `index.trace(text)`.",
@@ -95,6 +97,7 @@ def on_files(files: Files, *, config: Any) -> Files:
             home = files.get_file_from_path(uri)
             assert home is not None
             home.dest_uri, home.url = "index.html", "index.html"
+    files.append(File.generated(config, "site.css", content=STYLE))
     files.append(File.generated(config, "reference/command-line.md", content=_command_line()))
     files.append(File.generated(config, "reference/python.md", content=_python()))
     files.append(File.generated(config, "reference/routes.md", content=_routes()))
