@@ -38,8 +38,8 @@ _NEEDS = {
 
 
 _INTRODUCTION = (
-    "This page is the reference of all unlearning methods and their settings. How to run them:",
-    "[unlearning.md](unlearning.md).",
+    "This page is the reference of all unlearning methods and their settings. [unlearning.md](unlearning.md) shows",
+    "how to run them.",
     "",
     "A method is one choice on each axis of `L = gamma mean_i(w_i lambda_stratum(i) forget_i) + alpha retain`: a token",
     "loss, token and fact weights, a margin or target, a retain term, and controllers. Published methods are presets",
