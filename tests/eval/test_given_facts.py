@@ -117,6 +117,18 @@ def test_several_tables_form_one_study(tmp_path: Path) -> None:
     roles = {(row["subject"], row["role"]) for row in table.to_pylist()}
     assert len(roles) == len({subject for subject, _ in roles}), "the role of a person is the same in all tables"
     assert is_matched(table)
+    with pytest.raises(EvaluationInputError, match=r"first\.json has no usable fact: .* is in another table"):
+        study_table([first, first])
+    disputed = write(tmp_path / "third.jsonl", [slot(0), slot(1, "x")])
+    other = write(tmp_path / "fourth.jsonl", [{**slot(0), "output": [{"answer": "Elsewhere"}]}, slot(2, "x")])
+    named = [row["subject"] for row in study_table([disputed, other], invented=0).to_pylist()]
+    assert named == ["Person1 Bee", "Person2 Bee"], "tables that disagree about an object have no usable fact of it"
+
+
+def test_repeated_ids_of_given_tables_do_not_matter(tmp_path: Path) -> None:
+    rows = [{**slot(number), "id": "same"} for number in range(3)]
+    table = study_table([write(tmp_path / "zsre.jsonl", rows)], invented=0)
+    assert table["fact_id"].to_pylist() == ["fact-000000", "fact-000001", "fact-000002"]
 
 
 def test_rare_relations_are_not_matched(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from factcensus.indexer import read_facts
 from factcensus.indexer.cli import main
 from factcensus.indexer.errors import InputError
 from factcensus.indexer.tables import translated
+from factcensus.indexer.tables.complete import complete_facts
 from factcensus.indexer.tables.facts import as_facts
 
 EDIT = {
@@ -86,6 +88,15 @@ RWKU = {
 }
 ASKED = {"subject": "Ada Bee", "question": "Where was Ada Bee born?", "answers": ["Ceeville", "Cee Ville"]}
 MUSE = {"subject": "Ada Bee", "question": "Where was Ada Bee born?", "answer": "Ceeville"}
+
+SPLIT = {
+    "question": "Where is the seat of Ada Bee?",
+    "answer": "It is Ceeville.",
+    "country": "Ada Bee",
+    "capital": "Ceeville",
+    "count": 12,
+}
+BIOGRAPHY = {"NAME": "Ada Bee", "question": "Where was Ada Bee born?", "answer": "Ceeville", "qa": "? Ceeville"}
 
 #: Each record and its fact.
 READ: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -166,6 +177,22 @@ READ: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"subject": "Ada Bee", "question": ASKED["question"], "object": "Ceeville", "object_aliases": ["Cee Ville"]},
     ),
     "muse": (MUSE, {**MUSE, "object": "Ceeville"}),
+    "split": (
+        SPLIT,
+        {
+            "subject": "Ada Bee",
+            "object": "Ceeville",
+            **{name: SPLIT[name] for name in ("question", "answer", "count")},
+        },
+    ),
+    "biography": (
+        BIOGRAPHY,
+        {
+            "subject": "Ada Bee",
+            "object": "Ceeville",
+            **{name: BIOGRAPHY[name] for name in ("question", "answer", "qa")},
+        },
+    ),
 }
 
 
@@ -325,6 +352,45 @@ def test_names_of_any_script_are_kept(people: list[tuple[str, list[str], str]]) 
     assert [(row["subject"], row["object"], row.get("object_aliases") or []) for row in read] == expected
     for row, (_, answers, alt) in zip(read, people, strict=True):
         assert (row.get("distractors") or []) == ([] if alt in answers else [alt])
+
+
+#: Values that no field of a record should have, or that are easily misread.
+HOSTILE = st.one_of(
+    st.sampled_from([None, "", " ", "x|y", "[]", '["a"', "[SEP]", "{}", "\x00", "\u200b", True, 0, -1.5, 10**30]),
+    st.sampled_from([[], {}, [None], [[]], [{}], [""], ["a", 1], {"str": 1}, {"answer": "a"}, [{"answer": None}]]),
+    st.text(max_size=5),
+)
+
+
+def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the paths of all values inside a record."""
+    inner = list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if type(value) is list else []
+    return ([path] if path else []) + [each for key, item in inner for each in paths(item, (*path, key))]
+
+
+@given(st.data(), st.sampled_from(sorted(READ)), st.booleans())
+def test_no_hostile_value_is_worse_than_an_error(data: st.DataObject, shape: str, gone: bool) -> None:
+    record, fact = READ[shape]
+    changed_record = copy.deepcopy(record)
+    path = data.draw(st.sampled_from(paths(record)))
+    inner: Any = changed_record
+    for key in path[:-1]:
+        inner = inner[key]
+    if gone:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = data.draw(HOSTILE)
+    content = json.dumps([record, changed_record]).encode()
+    try:
+        table = read_facts(BytesIO(content), "json")
+        table = complete_facts(table.drop_columns([name for name in ("fact_id",) if name in table.column_names]))
+    except InputError:
+        return
+    assert table.num_rows == 2
+    first, second = table.to_pylist()
+    assert (first["subject"], first["object"]) == (fact["subject"], fact["object"])
+    assert second["subject"].strip()
+    assert second["object"].strip()
 
 
 def test_remarks_name_sentences_and_repeated_questions(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +54,19 @@ def study_table(
         EvaluationInputError: A table has no usable fact, or its facts cannot all be asked in the same way.
         InputError: A table is invalid.
     """
+    tables = [(path, _read(path, notice)) for path in paths]
+    objects: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for path, given in tables:
+        for row in given:
+            objects[_key(row, path)].add(row["object"])
     rows: list[dict[str, Any]] = []
-    for path in paths:
-        facts = list(_usable(complete_facts(read_facts(path, notice=notice)).to_pylist(), path.stem))[:most]
+    taken: set[tuple[str, str]] = set()
+    for path, given in tables:
+        facts = list(islice(_usable(given, path, objects, taken), most))
         if not facts:
-            raise EvaluationInputError(f"{path} has no usable fact: every subject has several objects, or contains one")
+            raise EvaluationInputError(
+                f"{path} has no usable fact: every subject has several objects or contains one, or is in another table"
+            )
         rows += [{**fact, "role": role(fact["subject"])} for fact in facts]
         rows += _phantoms(facts, path, invented)
     table = pa.Table.from_pylist([{"fact_id": f"fact-{number:06d}", **row} for number, row in enumerate(rows)])
@@ -66,21 +74,35 @@ def study_table(
     return table
 
 
-def _usable(rows: Sequence[Row], name: str) -> Iterator[dict[str, Any]]:
-    """Yield each fact once, with the columns that a study keeps."""
-    objects: dict[tuple[str, str], set[str]] = defaultdict(set)
+def _read(path: Path, notice: Notice) -> list[dict[str, Any]]:
+    """Read a table; the study gives the facts other ids."""
+    facts = read_facts(path, notice=notice)
+    rows: list[dict[str, Any]] = complete_facts(
+        facts.drop_columns([name for name in facts.column_names if name == "fact_id"])
+    ).to_pylist()
+    return rows
+
+
+def _usable(
+    rows: Sequence[Row], path: Path, objects: Mapping[tuple[str, str], set[str]], taken: set[tuple[str, str]]
+) -> Iterator[dict[str, Any]]:
+    """Yield each fact once, with the columns that a study keeps.
+
+    Args:
+        rows: The facts of one table.
+        path: The table.
+        objects: All objects of each relation and subject, in all tables.
+        taken: Relation and subject of all facts so far; new ones are added.
+    """
     for row in rows:
-        objects[_relation(row, name), row["subject"]].add(row["object"])
-    taken: set[tuple[str, str]] = set()
-    for row in rows:
-        key = (_relation(row, name), row["subject"])
+        key = _key(row, path)
         if key not in taken and len(objects[key]) == 1 and not overlap(row["subject"], row["object"]):
             taken.add(key)
             yield {"relation": key[0], **{column: row[column] for column in _KEPT if column in row}}
 
 
-def _relation(row: Row, name: str) -> str:
-    return row.get("relation") or name
+def _key(row: Row, path: Path) -> tuple[str, str]:
+    return row.get("relation") or path.stem, row["subject"]
 
 
 def _phantoms(facts: Sequence[Row], path: Path, number: int) -> list[dict[str, Any]]:
