@@ -339,6 +339,12 @@ def test_rows_are_numbered_through_all_batches(monkeypatch: pytest.MonkeyPatch) 
     assert as_facts(rows)["subject"].to_pylist() == [row["subject"] for row in rows]
     with pytest.raises(InputError, match="row 9 of the fact table: 'answers'"):
         as_facts([*rows[:8], {**EDIT, "answers": []}])
+    wrong = [{**EDIT, "answers": []}, *rows[:3], {**EDIT, "answers": [" "]}, *rows[:4]]
+    with pytest.raises(InputError, match=r"^row 1 of the fact table: 'answers' .* \(also in row 5\)$"):
+        as_facts(wrong)
+    slots = [SLOT, *({**SLOT, "input": text} for text in ("Where?", "Who?", "When?"))]
+    with pytest.raises(InputError, match=r"^row 2 .* got 'Where\?' \(also in rows 3, 4\)$"):
+        as_facts(slots)
 
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zs", "Zl", "Zp"]), min_size=1, max_size=8)

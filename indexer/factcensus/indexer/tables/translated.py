@@ -6,11 +6,13 @@ Values inside lists and objects are translated in batches of rows, so that the m
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
 
 from factcensus.indexer.errors import InputError
+from factcensus.indexer.numbers import also_rows
 from factcensus.indexer.tables.columns import ASKED_LIST_COLUMNS, LIST_COLUMNS, plain
 from factcensus.indexer.tables.published import PublishedShape, shape_of, sources
 from factcensus.indexer.tables.values import as_list, python_values, texts_of
@@ -55,12 +57,50 @@ def _translated(table: pa.Table, shape: PublishedShape, found: Mapping[str, str]
     read = _TRANSLATIONS[shape.translation]
     wanted = [ours for ours, theirs in found.items() if plain(theirs) in shape.translated]
     chunks: dict[str, list[pa.Array]] = {name: [] for name in wanted}
+    wrong = _WrongRows()
     for first, rows in _batches(table.select([name for name in table.column_names if plain(name) in shape.translated])):
-        translated = [read(cells, first + number) for number, cells in enumerate(rows)]
-        for name in wanted:
+        translated: list[dict[str, Any]] = []
+        for row, cells in enumerate(rows, first):
+            with wrong.collected(row):
+                translated.append(read(cells, row))
+        for name in () if wrong else wanted:
             chunks[name].append(_array([row.get(name) for row in translated], name, first))
+    wrong.check()
     columns = {name: pa.chunked_array(arrays, _kind(name)) for name, arrays in chunks.items()}
     return {name: column for name, column in columns.items() if column.null_count < len(column) or not len(column)}
+
+
+class _WrongRows:
+    """The first wrong row of a table, and further rows with the same error."""
+
+    def __init__(self) -> None:
+        self._first: InputError | None = None
+        self._kind = ""
+        self._further: list[int] = []
+
+    def __bool__(self) -> bool:
+        return self._first is not None
+
+    @contextmanager
+    def collected(self, row: int) -> Iterator[None]:
+        """Keep the error of a row."""
+        try:
+            yield
+        except InputError as error:
+            kind = str(error).removeprefix(f"row {row} ").partition(", got ")[0]
+            if self._first is None:
+                self._first, self._kind = error, kind
+            elif kind == self._kind:
+                self._further.append(row)
+
+    def check(self) -> None:
+        """Check that no row is wrong.
+
+        Raises:
+            InputError: A row is wrong; the message names it and further rows.
+        """
+        if self._first is not None:
+            raise InputError(f"{self._first}{also_rows(self._further)}") from self._first
 
 
 def _batches(table: pa.Table) -> Iterator[tuple[int, list[dict[str, Any]]]]:
