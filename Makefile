@@ -12,7 +12,7 @@ help:
 	@echo "make test        run the tests"
 	@echo "make check       run ruff, mypy, pyright, import-linter and the tests"
 	@echo "make check-full  run the linters, the slow tests, the tests of compiled code with bounds checks, and the container"
-	@echo "                 stack if a container engine is running"
+	@echo "                 stack if there is a container engine; STAGES='tests bounds' runs only some of lint tests bounds stack"
 	@echo "make bench       compare with other programs; BENCH='NAME... --corpus CORPUS --facts FACTS' chooses benchmarks and input"
 	@echo "make docs        write the documentation site to site/"
 	@echo "make dist        build the wheels and the source archive, and check what the package index will show"
@@ -58,13 +58,9 @@ lint: .venv/dev
 
 check: lint test
 
-# Tests of compiled functions, which run once more with checks of all bounds; this compiles everything anew.
-KERNEL_TESTS := $(addprefix tests/indexer/test_,compact.py counts.py facts.py language_model.py quick_pair.py scan.py suffix_array.py word_encoder.py)
-
-check-full: lint
-	$(BIN)/python -m pytest -m full -n $(TEST_JOBS) --hypothesis-profile=others
-	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CURDIR)/.pytest_cache/bounds $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile --hypothesis-profile=others $(KERNEL_TESTS)
-	.ci/stack
+# STAGES='tests bounds' runs only these stages of .ci/check_full.py.
+check-full: .venv/dev
+	@TEST_JOBS=$(TEST_JOBS) $(BIN)/python .ci/check_full.py $(STAGES)
 
 bench: .venv/bench
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -189,6 +189,9 @@ def test_the_readme_on_the_package_index_has_no_broken_link_or_image() -> None:
     assert not [name for name in linked if f"`{name}`" not in readme or not (ROOT / name).is_file()]
 
 
+#: Tests in one process, which builds the archives once.
+shares_archives = pytest.mark.xdist_group("archives")
+
 #: Builds an index and counts with the code in PYTHONPATH; prints where that code is, and whether Numba was needed.
 PROGRAM = """
 import sys
@@ -199,11 +202,19 @@ for command in (["index", "build", "corpus", "--out", index], ["count", index, "
     assert not cli.main()
 print(cli.__file__, "numba" in sys.modules)
 """
+#: Does everything that users do with compiled code, with the code in PYTHONPATH, and prints the same.
+WORKLOAD = """
+import pathlib, sys
+from tests.indexer import kernel_workload
+from factcensus.indexer import cli
+kernel_workload.run(pathlib.Path(sys.argv[1]))
+print(cli.__file__, "numba" in sys.modules)
+"""
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the source archive, and from it the wheel."""
+    """Build the source archive, and from it the wheel, which takes some CPU minutes for the compiled code."""
     folder = tmp_path_factory.mktemp("dist")
     run("build", "--no-isolation", "--outdir", folder, ROOT)
     return folder
@@ -221,14 +232,19 @@ class Installed:
 
     def count(self, index: str) -> tuple[list[str], str]:
         """Return the lines that the program printed, and what it wrote to stderr."""
-        command = [sys.executable, "-c", PROGRAM, index]
+        return self.run(PROGRAM, index, self.folder)
+
+    def run(self, program: str, argument: str | Path, folder: Path) -> tuple[list[str], str]:
+        """Run a program with this installation; return the same as :meth:`count`."""
+        command = [sys.executable, "-c", program, str(argument)]
         environment = os.environ | self.environment
-        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines(), done.stderr
 
 
 @pytest.mark.full
+@shares_archives
 def test_the_package_index_accepts_the_wheel_and_the_source_archive(built: Path, tmp_path: Path) -> None:
     run("twine", "check", "--strict", *built.iterdir())
     (wheel,) = built.glob("*.whl")
@@ -246,17 +262,24 @@ def test_the_package_index_accepts_the_wheel_and_the_source_archive(built: Path,
 
 
 @pytest.mark.full
+@shares_archives
 @pytest.mark.skipif(not shutil.which("cc"), reason="compiling ahead of time needs a C compiler")
 def test_an_installed_wheel_compiles_nothing(built: Path, tmp_path: Path) -> None:
+    """Neither for the first count nor for anything else that users do with compiled code."""
     (wheel,) = built.glob("*.whl")
     installed = Installed(wheel, tmp_path)
     printed, told = installed.count("index")
     assert printed[-1] == f"{installed.code / 'factcensus/indexer/cli/__init__.py'} False"
     assert printed[-2].split() == ["all", "3", "2"], "occurrences and documents"
     assert "compiling" not in told
+    (tmp_path / "work").mkdir()
+    printed, told = installed.run(WORKLOAD, tmp_path / "work", ROOT)
+    assert printed[-1] == f"{installed.code / 'factcensus/indexer/cli/__init__.py'} False"
+    assert "compiling" not in told
 
 
 @pytest.mark.full
+@shares_archives
 def test_a_source_archive_without_a_c_compiler_compiles_once_and_says_so(built: Path, tmp_path: Path) -> None:
     (archive,) = built.glob("*.tar.gz")
     installed = Installed(archive, tmp_path, PATH=str(BIN))

@@ -16,13 +16,15 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from itertools import groupby
 from pathlib import Path
 
 Token = str | int
 Tokens = Sequence[Token]
 Span = tuple[int, int]
+#: The number of tokens below which the mentions in a text are kept.
+SHORT = 200
 
 # ---------------------------------------------------------------------------------------------- analyzers
 
@@ -202,11 +204,20 @@ def occurrences(tokens: Tokens, ngram: Tokens) -> int:
 
 
 def mentions(tokens: Tokens, forms: Iterable[Tokens]) -> list[Span]:
-    """Return the spans of mentions of an entity: the longest form at each position, then after its end."""
+    """Return the spans of mentions of an entity: the longest form at each position, then after its end.
+
+    The mentions in a short text are kept, because each of n entities is asked about in 2n pairs.
+    """
+    found = _mentions if len(tokens) < SHORT else _mentions.__wrapped__
+    return found(tuple(tokens), tuple(map(tuple, forms)))
+
+
+@lru_cache(maxsize=20_000)
+def _mentions(tokens: tuple[Token, ...], forms: tuple[tuple[Token, ...], ...]) -> list[Span]:
     spans = []
     position = 0
     while position < len(tokens):
-        lengths = [len(form) for form in forms if form and list(tokens[position : position + len(form)]) == list(form)]
+        lengths = [len(form) for form in forms if form and tokens[position : position + len(form)] == form]
         if lengths:
             spans.append((position, position + max(lengths)))
             position += max(lengths)

@@ -50,7 +50,7 @@ def test_shard_files_have_the_layout_of_infini_gram(corpus: Corpus) -> None:
 
 
 @pytest.mark.full
-@settings(QUICK, max_examples=2_000)
+@settings(QUICK, max_examples=1_200)
 @given(corpus=corpora(max_documents=40))
 def test_very_many_shard_files_have_the_layout_of_infini_gram(corpus: Corpus) -> None:
     options = {"analyzer": corpus.analyzer, "shard_tokens": corpus.shard_tokens}

@@ -162,27 +162,6 @@ def calls(node: ast.AST) -> Iterator[str]:
         yield from calls(child)
 
 
-@pytest.mark.full
-def test_a_wheel_compiles_nothing_for_any_query(tmp_path: Path) -> None:
-    """Run everything that users do with the code of a whole wheel; Numba is not imported."""
-    ahead.compile_all(tmp_path)
-    program = (
-        "import sys, pathlib; from tests.indexer import kernel_workload\n"
-        "kernel_workload.run(pathlib.Path(sys.argv[1]))\nprint('numba' in sys.modules)\n"
-    )
-    root = tmp_path / "work"
-    root.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(root)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {NATIVE_FOLDER: str(tmp_path)},
-        cwd=Path(__file__).parents[2],
-        check=False,
-    )
-    assert done.stdout.split() == ["False"], done.stderr
-
-
 def test_code_for_this_processor_and_these_sources_is_used(load: Callable[[], bool]) -> None:
     assert load()
 

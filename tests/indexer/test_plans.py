@@ -101,7 +101,7 @@ def test_every_plan_gives_the_numbers_of_the_oracle(corpus: Corpus, buffer_rows:
 
 
 @pytest.mark.full
-@settings(QUICK, max_examples=1_000)
+@settings(QUICK, max_examples=600)  # each with 18 plans
 @given(corpus=corpora(max_documents=30, max_entities=12), buffer_rows=st.integers(1, 40))
 def test_every_plan_gives_the_numbers_of_the_oracle_on_very_many_corpora(corpus: Corpus, buffer_rows: int) -> None:
     check_plans(corpus, buffer_rows, ALL_PLANS)
@@ -201,7 +201,7 @@ def test_every_scope_and_group_equals_the_oracle(corpus: Corpus, deleted: int) -
 
 
 @pytest.mark.full
-@settings(QUICK, max_examples=300)
+@settings(QUICK, max_examples=120)  # each with 9 scopes, before and after a deletion
 @given(corpus=corpora(max_documents=25, max_entities=6), deleted=st.integers(0, 40))
 def test_very_many_scopes_and_groups_equal_the_oracle(corpus: Corpus, deleted: int) -> None:
     check_scopes(corpus, deleted)

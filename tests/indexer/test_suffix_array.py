@@ -31,9 +31,9 @@ Ranks = npt.NDArray[np.uint32]
 
 
 def naive(ranks: Sequence[int]) -> list[int]:
-    """Sort the suffixes by definition."""
-    ranks = list(ranks)
-    return sorted(range(len(ranks)), key=lambda i: ranks[i:])
+    """Sort the suffixes by definition; big-endian bytes have the order of their numbers and are compared fast."""
+    stream = np.array(ranks, ">u4").tobytes()
+    return sorted(range(len(ranks)), key=lambda i: stream[4 * i :])
 
 
 def compiled(ranks: Sequence[int] | Ranks, alphabet: int | None = None, threads: int = 1) -> list[int]:

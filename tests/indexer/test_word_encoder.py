@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sys
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -20,6 +19,7 @@ from factcensus.indexer.analyzers.word_table import WordTable, key_of
 from factcensus.indexer.analyzers.words import WordEncoder
 from factcensus.indexer.arrays import eights
 
+from .characters import all_characters, characters_for_many_contexts
 from .strategies import HARD, QUICK, hard_text
 
 WORD_ANALYZERS: tuple[Normalization, ...] = ("words", "words-cased")
@@ -97,23 +97,28 @@ def test_encoder_gives_the_words_of_every_pair_of_hard_characters(analyzer: Norm
     )
 
 
-def check_every_character(analyzer: Normalization, context: str, step: int) -> None:
-    characters = [chr(c) for c in range(0, sys.maxunicode + 1, step) if not 0xD800 <= c <= 0xDFFF]
-    check(analyzer, [[context.format(c) for c in characters[i : i + 5000]] for i in range(0, len(characters), 5000)])
+def check_characters(analyzer: Normalization, characters: Sequence[str], context: str) -> None:
+    """Check each character in a context, with 50 characters in each text."""
+    for start in range(0, len(characters), 5000):
+        found = [context.format(c) for c in characters[start : start + 5000]]
+        check(analyzer, [[" . ".join(found[i : i + 50]) for i in range(0, len(found), 50)]])
 
 
 @pytest.mark.parametrize("analyzer", WORD_ANALYZERS)
 def test_encoder_gives_the_words_of_every_eleventh_character_in_context(analyzer: Normalization) -> None:
-    check_every_character(analyzer, "{0} a{0}b{0}+ <{0}.{0} 中{0}中+{0} а{0}\u0301 1{0}²", step=11)
+    context = "{0} a{0}b{0}+ <{0}.{0} 中{0}中+{0} а{0}\u0301 1{0}²"
+    check_characters(analyzer, all_characters()[::11], context)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("analyzer", WORD_ANALYZERS)
 def test_encoder_gives_the_words_of_every_character_in_context(analyzer: Normalization) -> None:
+    """Every character occurs in one context, and those that may matter to their neighbours in all of them."""
+    check_characters(analyzer, all_characters(), "{0} a{0}b{0}+")
     neighbours = "1{0}² а{0}\u0301 а\u0301{0}+ {0}\u00ad\u0301 ²{0}³{0} ¼{0} C++{0} ʼ{0}´\u0301 <\u00ad{0}\u0338"
     marks = "e{0}\u0301 \u0301{0}\u0327 {0}\u0345 {0}{0}"
-    for context in ("{0} a{0}b{0}+", "<{0}.{0} 中{0}中+{0}", marks, neighbours):
-        check_every_character(analyzer, context, step=1)
+    for context in ("<{0}.{0} 中{0}中+{0}", marks, neighbours):
+        check_characters(analyzer, characters_for_many_contexts(), context)
 
 
 @pytest.mark.parametrize("analyzer", WORD_ANALYZERS)
