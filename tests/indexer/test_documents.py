@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from factcensus.indexer import CountIndex, Entity
 from factcensus.indexer.answers import FoundDocument
+from factcensus.indexer.cli import main
 from factcensus.indexer.errors import EmptyQueryError, InputError
 
 from . import reference
@@ -123,3 +124,31 @@ def test_many_threads_get_the_same_answers_from_one_index(tmp_path: Path) -> Non
         alone = [ask(index, number) for number in range(36)]
         together = list(threads.map(lambda number: ask(index, number % 36), range(144)))
     assert together == alone * 4
+
+
+@pytest.mark.parametrize("keep_text", [True, False])
+def test_passage_shows_dots_only_where_the_document_has_more_text(
+    keep_text: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = " ".join(f"w{number}" for number in range(40))
+    texts = ["Jane Roe", f"Jane {more}", f"{more} Jane", f"{more} Jane {more}", " \n Jane \n", f"{more} Jane.\n\n"]
+    cut = [(False, False), (False, True), (True, False), (True, True), (False, False), (True, False)]
+    with make_index(tmp_path, texts, keep_text=keep_text) as index:
+        found = index.find_documents(text="jane").documents
+        answers = [index.find_documents(text="jane")]
+        if keep_text:
+            answers += [index.find_documents(text="Jane", verbatim=True), index.find_documents(pattern="Jane")]
+        for answer in answers:
+            assert [[(each.before, each.after) for each in document.cut or []] for document in answer.documents] == [
+                [each] for each in cut
+            ]
+        pair = index.find_documents(subject="jane", object="w0").documents[0]
+    for document, (before, after) in zip(found, cut, strict=True):
+        (passage,), (shown,) = document.passages, document.excerpts
+        written = "".join(span.text for span in passage)
+        assert "".join(span.text for span in shown) == "… " * before + written + " …" * after
+    assert pair.cut
+    assert not pair.cut[0].before
+    assert main(["documents", str(tmp_path / "ix"), "--text", "Jane"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines() if "[" in line]
+    assert [(line.startswith("…"), line.endswith("…")) for line in lines] == cut

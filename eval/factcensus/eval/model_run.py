@@ -20,6 +20,7 @@ from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.evaluator import StandardEvaluator
 from factcensus.eval.extras import Checkpoint, Extras, attack, utility_of
 from factcensus.eval.names import AFTER, BEFORE, COUNT, ORIGINAL
+from factcensus.indexer.system.files import explain_full_disk
 from factcensus.indexer.tables.added import check_one_analyzer
 from factcensus.indexer.tables.complete import complete_facts
 from factcensus.unlearn.progress import Progress, ProgressFunction, silent
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+#: The effect of running an evaluation again after the disk was full.
+_KEPT = "finished tables are kept, and it continues with the others"
 #: The tables that attacks and utility add to a run, and all tables of an evaluation.
 ADDED = ("attacks", "attack_facts", "utility")
 TABLES = ("facts", "tokens", "steps", *ADDED)
@@ -103,6 +106,7 @@ def evaluate_models(  # noqa: PLR0913  # a public function; everything after the
         EvaluationInputError: the table lacks the columns that an attack or the count needs.
         InputError: the table has counts of different analyzers, or cannot be completed.
         ConfigError, ExampleError: a model cannot be loaded, or a fact cannot be asked.
+        DiskFullError: the disk is full; the same call continues.
     """
     from factcensus.unlearn.limits import limits_of
     from factcensus.unlearn.models import load_model_config, model_digest, parameter_count
@@ -151,7 +155,7 @@ def evaluate_models(  # noqa: PLR0913  # a public function; everything after the
         },
         "facts": {"digest": identity["facts"], "rows": facts.num_rows},
     }
-    with open_run(out, identity, record, _differing) as run:
+    with explain_full_disk(out, _KEPT), open_run(out, identity, record, _differing) as run:
         for done, each in enumerate(models):
             progress(Progress(f"evaluate {each.method}", done, len(models)))
             _evaluate_one(each, run.cell(each.method), work)
@@ -197,10 +201,11 @@ def extend_run(
         progress=progress,
     )
     cells = RunFolder(run, record or {}).cell
-    for each in models:
-        if methods is None or each.method in methods:
-            _evaluate_one(each, cells(each.method), work)
-    merge_tables([cells(each.method).folder for each in models], run, ADDED)
+    with explain_full_disk(run, _KEPT):
+        for each in models:
+            if methods is None or each.method in methods:
+                _evaluate_one(each, cells(each.method), work)
+        merge_tables([cells(each.method).folder for each in models], run, ADDED)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ class Passages:
         with Client(self.url) as client:
             pages = client.documents(self.index, subject=Entity(subject), object=Entity(thing), limit=1)
             documents = next(pages).documents
-        passages = [passage for document in documents for passage in document.passages]
+        passages = [passage for document in documents for passage in document.excerpts]
         both = [each for each in passages if {"subject", "object"} <= {span.mention for span in each}]
         text = "".join(span.text for span in (both or passages or [[]])[0])
         return f"{text} (normalised words)" if text and not documents[0].original else text

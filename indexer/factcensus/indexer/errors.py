@@ -46,7 +46,13 @@ class NoIndexError(IndexFormatError, InputError):
 
 
 class DiskFullError(IndexerError, OSError):
-    """The disk is full; finished work is kept and can be continued."""
+    """The disk is full; finished work is kept and can be continued.
+
+    ``errno`` and ``filename`` are those of the operating system's error.
+    """
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
 
 
 class DeadlineError(IndexerError):

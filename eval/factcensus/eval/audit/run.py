@@ -42,7 +42,7 @@ from factcensus.eval.audit.prompts import (
 from factcensus.eval.audit.reversing import REVERSED, Backwards, reversed_answers, reversed_questions
 from factcensus.eval.audit.verdicts import Audit, judge
 from factcensus.eval.errors import EvaluationInputError
-from factcensus.indexer.system.files import write_json
+from factcensus.indexer.system.files import explain_full_disk, write_json
 from factcensus.indexer.tables.complete import complete_facts
 from factcensus.indexer.tables.files import write_table
 from factcensus.unlearn.models import model_digest
@@ -119,6 +119,7 @@ def audit_model(  # noqa: PLR0913  # a public function; everything after the fol
         EvaluationInputError: a fact cannot be asked or compared, or too few names are suitable.
         RunFolderError: ``out`` holds something else, or another process uses it.
         ConfigError, ExampleError: the model cannot be loaded, or an answer cannot be encoded.
+        DiskFullError: the disk is full; the same call continues.
     """
     settings, begun = settings or AuditSettings(), time.monotonic()
     _check(settings, examples)
@@ -171,7 +172,13 @@ def audit_model(  # noqa: PLR0913  # a public function; everything after the fol
     previous = read_record(out)
     if previous.get("status") == "done" and (out / "answers.parquet").is_file():
         return _finish(out, previous)
-    with open_run(out, identity, record) as run, stop_on_sigterm(), torch_threads(threads):
+    kept = "finished answers are kept, and it continues with the others"
+    with (
+        explain_full_disk(out, kept),
+        open_run(out, identity, record) as run,
+        stop_on_sigterm(),
+        torch_threads(threads),
+    ):
         rows, others = audited_rows(facts, examples), questions_of_examples(examples, facts.num_rows)
         work = _Work(model, prompting, tokenizer, device, rows, asked, backwards, others, chosen, settings, out)
         tables = work.tables(progress)

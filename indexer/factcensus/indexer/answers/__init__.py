@@ -18,13 +18,13 @@ from factcensus.indexer.answers.counts import (
     NameVariant,
     TextCounts,
 )
-from factcensus.indexer.answers.documents import DocumentsAnswer, FoundDocument, Passage, Span
+from factcensus.indexer.answers.documents import Cut, DocumentsAnswer, FoundDocument, Passage, Span
 from factcensus.indexer.answers.examples import Example, ExamplesAnswer
 from factcensus.indexer.answers.indexes import IndexInfo, IndexSlice, IndexSummary, SourceSize
 from factcensus.indexer.answers.ngrams import EndOfDocument, NextToken, NextTokensAnswer, ProbabilityAnswer, Tokens
 from factcensus.indexer.answers.record import Answer, Json
 from factcensus.indexer.answers.trace import TraceAnswer, TracedSpan
-from factcensus.indexer.answers.verification import Proof, Verification
+from factcensus.indexer.answers.verification import FewerOccurrences, Proof, Verification
 
 __all__ = [
     "Answer",
@@ -41,6 +41,7 @@ __all__ = [
     "Completion",
     "DocumentsAnswer",
     "FoundDocument",
+    "Cut",
     "Passage",
     "Span",
     "ExamplesAnswer",
@@ -58,4 +59,5 @@ __all__ = [
     "Tokens",
     "Verification",
     "Proof",
+    "FewerOccurrences",
 ]

@@ -20,6 +20,14 @@ class Span(Answer):
 Passage = list[Span]
 
 
+@dataclass(frozen=True, slots=True)
+class Cut(Answer):
+    """Whether a document has more text before and after a passage."""
+
+    before: bool
+    after: bool
+
+
 def title_of(metadata: object, name: str = "title") -> str | None:
     """Return the title, or another text, in metadata; also if it is nested as in Dolma (``metadata.title``)."""
     if not isinstance(metadata, dict):
@@ -46,6 +54,17 @@ class FoundDocument(Answer):
     original: bool
     """Whether the passages show the original text; otherwise its normalised words, because the index keeps no text."""
     passages: list[Passage] = field(repr=False)
+    cut: list[Cut] | None = field(default=None, repr=False)
+    """For each passage, whether the document has more text before and after it."""
+
+    @property
+    def excerpts(self) -> list[Passage]:
+        """The passages for people: with "…" where the document has more text."""
+        cuts = self.cut or [Cut(True, True)] * len(self.passages)  # older services do not report it
+        return [
+            [*[Span("… ", None)] * cut.before, *passage, *[Span(" …", None)] * cut.after]
+            for passage, cut in zip(self.passages, cuts, strict=True)
+        ]
 
     @property
     def title(self) -> str | None:
@@ -87,7 +106,7 @@ class DocumentsAnswer(Answer):
 
     def _repr_html_(self) -> str:
         rows = [
-            (each.document, each.id, each.source, each.title, each.tokens, " … ".join(map(_text, each.passages)))
+            (each.document, each.id, each.source, each.title, each.tokens, " ".join(map(_text, each.excerpts)))
             for each in self.documents
         ]
         caption = f"{len(rows):,} of {self.total:,} documents in {self.index}"

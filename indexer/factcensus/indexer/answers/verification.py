@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from factcensus.indexer.answers.record import Answer
+
+
+@dataclass(frozen=True, slots=True)
+class FewerOccurrences(Answer):
+    """A probe that occurs less often than recorded."""
+
+    text: str
+    recorded_occurrences: int
+    recorded_documents: int
+    occurrences: int
+    documents: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +29,13 @@ class Proof(Answer):
     same_text_left: int
     """Remaining documents with the text of a removed document."""
     probes: int
-    """Probes with the recorded counts."""
+    """Probes in the record, none of which occurs more often than recorded."""
     descends: bool
     """Whether the index is a later generation of the one in the record, as far as its manifest shows."""
+    fewer: list[FewerOccurrences] = field(default_factory=list)
+    """The probes that occur less often than recorded."""
+    later_deletions: int | None = None
+    """Changes since the record that deleted or replaced documents; None if the manifest does not list them."""
 
 
 @dataclass(frozen=True, slots=True)

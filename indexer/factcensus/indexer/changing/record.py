@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from factcensus.indexer.answers import Proof
+from factcensus.indexer.answers import FewerOccurrences, Proof
 from factcensus.indexer.changing.sought import SoughtText
 from factcensus.indexer.errors import InputError, VerificationError
 from factcensus.indexer.storage.chosen import Chosen, join_documents
@@ -305,10 +305,14 @@ def _probe_of(content: dict[str, Any]) -> Probe:
 def verify_record(index: CountIndex, path: Path) -> Proof:
     """Verify that an index has no document of a record, and that its probes do not have more than the recorded counts.
 
+    A probe may have lower counts if documents were deleted or replaced after the record was made, or if the index may
+    be another one. The result lists such probes.
+
     Raises:
         InputError: The record cannot be read.
-        VerificationError: A document is (again) in the index, more documents than recorded have its text, or a probe
-            has higher counts. The message lists up to 5 of these.
+        VerificationError: A document is (again) in the index, more documents than recorded have its text, a probe has
+            higher counts, or it has lower counts although no document was deleted or replaced since. The message lists
+            up to 5 of these.
     """
     record = read_record(path)
     key = bytes.fromhex(record.key)
@@ -325,24 +329,32 @@ def verify_record(index: CountIndex, path: Path) -> Proof:
             wrong.append(f"{name} is in the index (documents with its id: {living[each.id_digest]})")
         elif living[each.text_digest] > each.same_text_left:
             wrong.append(f"the text of {name} is in the index (documents: {living[each.text_digest]})")
+    manifest = index.manifest
+    later = None if manifest is None else manifest.changes_since(record.after.digest)
+    deletions = None if later is None else sum(change.what in ("delete", "replace") for change in later)
+    fewer: list[FewerOccurrences] = []
     for probe in record.probes:
-        now = _count(index, probe.sought)
-        # Fewer do not contradict the record: other documents may have been deleted since.
-        if now.occurrences > probe.after.occurrences or now.documents > probe.after.documents:
+        now, then = _count(index, probe.sought), probe.after
+        is_more = now.occurrences > then.occurrences or now.documents > then.documents
+        if not is_more and now != then:
+            fewer.append(FewerOccurrences(probe.text, then.occurrences, then.documents, now.occurrences, now.documents))
+        if is_more or (now != then and deletions == 0):
+            unexplained = "" if is_more else ", and no document was deleted or replaced since"
             wrong.append(
                 f"the probe {probe.text!r} occurs {now.occurrences} times in {now.documents} documents, but the record "
-                f"has {probe.after.occurrences} in {probe.after.documents}"
+                f"has {then.occurrences} in {then.documents}{unexplained}"
             )
     if wrong:
         more = f"; and {len(wrong) - _MOST_NAMED} more" if len(wrong) > _MOST_NAMED else ""
         raise VerificationError(f"{path} is contradicted by {index.folder}: {'; '.join(wrong[:_MOST_NAMED])}{more}")
-    manifest = index.manifest
     return Proof(
         documents=len(record.documents),
         hidden=sum(hidden[each.text_digest] > 0 for each in record.documents),
         same_text_left=sum({each.text_digest: each.same_text_left for each in record.documents}.values()),
         probes=len(record.probes),
-        descends=manifest is not None and manifest.descends_from(record.after.digest),
+        descends=later is not None,
+        fewer=fewer,
+        later_deletions=deletions,
     )
 
 

@@ -88,6 +88,8 @@ def delete(
         print_json(_deletion_json(index, done))
     else:
         _print_deletion(index, done)
+        if record is not None and not dry_run:
+            _print_record(record)
     if done.documents and not dry_run:
         notice(
             f"running services stop counting them within a second; they stay in the files until 'factcensus index "
@@ -121,9 +123,10 @@ def _print_deletion(index: Path, done: Deletion) -> None:
             "documents were selected by token sequences only, because the index keeps no text: some may be other ones"
         )
     if not done.exact:
-        print(
-            "documents with other spellings or tokens of the text may be missing: search for them with a pattern, too"
-        )
+        remedy = "search for them with a pattern, too"
+        if done.verified is False:
+            remedy += ", in an index built with --keep-text"
+        print(f"documents with other spellings or tokens of the text may be missing: {remedy}")
     if done.matched:
         print()
         first = dict(list(done.matched.items())[:MOST_PRINTED])
@@ -138,6 +141,19 @@ def _print_deletion(index: Path, done: Deletion) -> None:
             print(f"{terminal_text(each.id or '(no id)')}  {terminal_text(each.title)}")
         if done.documents > len(done.named):
             print(f"… and {done.documents - len(done.named):,} more documents")
+
+
+def _print_record(path: Path) -> None:
+    """Print where the record is, and the counts of its probes, which show whether a name or number remains."""
+    from factcensus.indexer.changing.record import read_record
+
+    print(f"recorded in {path}")
+    for probe in read_record(path).probes:
+        before, after = (
+            f"{counted(each.occurrences, 'time')} in {_documents(each.documents)}"
+            for each in (probe.before, probe.after)
+        )
+        print(f"the probe {probe.text!r} occurred {before} before, and occurs {after} now")
 
 
 def _documents(number: int) -> str:

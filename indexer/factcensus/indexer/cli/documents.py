@@ -203,8 +203,8 @@ def _print_document(document: FoundDocument, indent: str = "") -> None:
     title = document.title or title_of(document.metadata, "url")
     name = [f"document {document.document:,}", document.id, document.source, title, counted(document.tokens, "token")]
     print(indent + "  ".join(terminal_text(part) for part in name if part not in (None, "")))
-    for passage in document.passages:
-        print(f"{indent}  … {_marked(passage)} …")
+    for passage in document.excerpts:
+        print(f"{indent}  {_marked(passage)}")
 
 
 def _marked(passage: Passage) -> str:

@@ -336,6 +336,18 @@ def _print_proof(record: Path, proof: Proof) -> None:
         print(f"{counted(proof.hidden, 'document')} still in the files; run 'factcensus index compact' to remove them")
     if proof.same_text_left:
         print(f"{counted(proof.same_text_left, 'document')} with the same text as a deleted one remain in the index")
+    for each in proof.fewer:
+        now = f"{counted(each.occurrences, 'time')} in {counted(each.documents, 'document')}"
+        then = f"{each.recorded_occurrences:,} in {each.recorded_documents:,}"
+        print(f"the probe {each.text!r} occurs {now}, fewer than recorded ({then})")
+    if proof.fewer and proof.later_deletions:
+        changes = counted(proof.later_deletions, "later change")
+        print(f"fewer are expected: {changes} deleted or replaced documents, which may have contained the probes")
+    elif proof.fewer:
+        print(
+            "the list of changes in the index does not explain fewer: this may be another index, or the record is "
+            "older than the list"
+        )
     if not proof.descends:
         print("cannot confirm that the index is a later generation of the one in the record")
 

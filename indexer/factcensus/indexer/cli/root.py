@@ -21,6 +21,7 @@ from factcensus.indexer.cli.command import Group
 from factcensus.indexer.environment import DEBUG, check_environment
 from factcensus.indexer.errors import FactcensusError, MissingExtraError
 from factcensus.indexer.system import progress
+from factcensus.indexer.system.files import full_disk
 
 #: Import names of optional libraries, each with the extra that installs it.
 EXTRA_OF_MODULE = {
@@ -127,6 +128,8 @@ def _report(error: Exception) -> int:
     module = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
     if module and (extra := EXTRA_OF_MODULE.get(module.partition(".")[0])):
         error = MissingExtraError(module, extra)
+    if not isinstance(error, FactcensusError):
+        error = full_disk(error, "the disk", "files appear whole or not at all, so nothing is half-written") or error
     if isinstance(error, FactcensusError):
         print(f"factcensus: error: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code

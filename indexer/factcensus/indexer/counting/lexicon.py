@@ -78,6 +78,10 @@ class WordLexicon:
         """Return the lowest ids of the words that begin with a prefix; see :meth:`Vocabulary.starting_with`."""
         return self._vocabulary.starting_with(prefix, most)
 
+    def begins(self, prefix: str) -> bool:
+        """Return whether a word begins with a prefix."""
+        return self._vocabulary.begins(prefix)
+
     def words(self, token_ids: Sequence[int]) -> list[str]:
         """Return the printable tokens of ids."""
         return self._vocabulary.words(token_ids)

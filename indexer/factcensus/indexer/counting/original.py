@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from factcensus.indexer.answers import Passage, Span
+from factcensus.indexer.answers import Cut, Passage, Span
 from factcensus.indexer.arrays import Numbers
 from factcensus.indexer.errors import IndexFormatError
 
@@ -24,6 +24,8 @@ MOST_PASSAGES = 3
 Mention = tuple[int, int, str]
 #: The start and end of a range around mentions, and these mentions.
 Stretch = tuple[int, int, list[Mention]]
+#: The passages of a document, and whether it has more text before and after each.
+Excerpts = tuple[list[Passage], list[Cut]]
 
 _FIRST_SPACE, _LAST_SPACE = re.compile(r"\s+"), re.compile(r"\s+(?=\S*\Z)")
 
@@ -38,10 +40,12 @@ def texts_of(analyzer: str, shard: Shard, documents: Numbers) -> Iterator[bytes]
         yield shard.tokens(*shard.document_span(document)).tobytes()
 
 
-def original_passages(text: str, mentions: Sequence[Mention], pair: Sequence[Mention] = ()) -> list[Passage]:
+def original_passages(text: str, mentions: Sequence[Mention], pair: Sequence[Mention] = ()) -> Excerpts:
     """Return passages around mentions, which are ranges of characters in ascending order; see :func:`stretches`."""
     found = stretches(mentions, pair, partial(_around, text))
-    return [passage_of(*stretch, lambda first, last: text[first:last]) for stretch in found]
+    passages = [passage_of(*stretch, lambda first, last: text[first:last]) for stretch in found]
+    first, last = len(text) - len(text.lstrip()), len(text.rstrip())
+    return passages, [Cut(low > first, high < last) for low, high, _ in found]
 
 
 def in_characters(index: SearchableIndex, text: str, mentions: Sequence[Mention], begin: int) -> list[Mention]:

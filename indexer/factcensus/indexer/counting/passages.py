@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from factcensus.indexer.answers import DocumentsAnswer, FoundDocument, Passage
+from factcensus.indexer.answers import Cut, DocumentsAnswer, FoundDocument, Passage
 from factcensus.indexer.arrays import Mask
 from factcensus.indexer.corpus import parse_line
 from factcensus.indexer.counting.deadline import Deadline
 from factcensus.indexer.counting.original import (
+    Excerpts,
     Mention,
     in_characters,
     original_passages,
@@ -290,7 +291,7 @@ def _with_rows(
     shard: Shard,
     documents: Sequence[int],
     spans: Sequence[tuple[int, int]],
-    passages: Sequence[list[Passage]],
+    excerpts: Sequence[Excerpts],
 ) -> list[FoundDocument]:
     """Return some documents of a shard with these passages."""
     original = shard.kept is not None or index.analyzer.name == "bytes"
@@ -304,15 +305,18 @@ def _with_rows(
             metadata=parsed(row.get("metadata")),
             tokens=end - begin,
             original=original,
-            passages=each,
+            passages=passages,
+            cut=cut,
         )
-        for document, row, (begin, end), each in zip(documents, shard.rows(documents), spans, passages, strict=True)
+        for document, row, (begin, end), (passages, cut) in zip(
+            documents, shard.rows(documents), spans, excerpts, strict=True
+        )
     ]
 
 
 def _original(
     index: SearchableIndex, text: str, mentions: Sequence[Mention], pair: Sequence[Mention], begin: int
-) -> list[Passage]:
+) -> Excerpts:
     """Return the passages of a document that begins at a position, from its text."""
     shown = in_characters(index, text, mentions, begin)
     closest = [each for mention, each in zip(mentions, shown, strict=True) if mention in pair]
@@ -324,7 +328,7 @@ def _token_passages(
     shard: Shard,
     mentioned: Sequence[tuple[Sequence[Mention], Sequence[Mention]]],
     spans: Sequence[tuple[int, int]],
-) -> list[list[Passage]]:
+) -> list[Excerpts]:
     """Return the passages of documents from their tokens."""
 
     def around(span: tuple[int, int], mention: Mention) -> tuple[int, int]:
@@ -339,7 +343,10 @@ def _token_passages(
         ids = next(texts)
         return passage_of(low, high, mentions, lambda at, end: index.text(ids[at - low : end - low].tolist()), gap)
 
-    return [[passage(*stretch) for stretch in each] for each in shown]
+    return [
+        ([passage(*stretch) for stretch in each], [Cut(low > begin, high < end) for low, high, _ in each])
+        for each, (begin, end) in zip(shown, spans, strict=True)
+    ]
 
 
 def _mentions_in(places: Places, begin: int, end: int) -> tuple[list[Mention], list[Mention]]:

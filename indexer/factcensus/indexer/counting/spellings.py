@@ -1,21 +1,22 @@
 """The usual spellings of a phone number, an e-mail address, or another number.
 
 Each spelling is a string of letters and digits that is divided in any way, so the words of an index are searched for
-all divisions that occur, and a regular expression finds it in a folded text (:mod:`folding`).
+all divisions that occur (:mod:`divisions`), and a regular expression finds it in a folded text (:mod:`folding`), as it
+is written and without its escapes (:mod:`escapes`).
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import product
 from typing import Literal, get_args
 
-from factcensus.indexer.arrays import TokenIds
 from factcensus.indexer.counting.boundaries import is_whole, is_whole_number
+from factcensus.indexer.counting.divisions import Sign, Written
+from factcensus.indexer.counting.escapes import unescape
 from factcensus.indexer.counting.folding import fold
 from factcensus.indexer.errors import InputError, MissingExtraError, UnknownNameError
 from factcensus.indexer.names import nearest
@@ -36,11 +37,22 @@ _ZEROS = "\u0660\u06f0\u0966\u09e6\u0e50\uff10"
 _EXTENSION = re.compile(r"(?:x|ext)[0-9]{1,7}", re.IGNORECASE)
 #: White space in an address. All repetitions are bounded: others take quadratic time in long white space.
 _SPACE = r"[\s\u200b]{0,4}"
-#: Ways to write a full stop and the at sign of an address.
-_DOT, _AT = (
-    rf"(?:{_SPACE}[\[({{<]?{_SPACE}{sign}{_SPACE}[\])}}>]?{_SPACE}|{_SPACE}[\[({{<_*\-]?{_SPACE}{word}{_SPACE}[\])}}>_*\-]?{_SPACE})"
-    for sign, word in ((r"\.", "dot"), ("@", "at"))
+#: Signs of an address.
+_DOT = Sign(".", ("dot", "punkt", "point", "punto", "ponto"))
+_AT = Sign("@", ("at", "arroba", "arobase"))
+#: The full stop and the at sign as patterns; domains may have an ideographic full stop.
+_SIGNS = {
+    sign: rf"(?:{_SPACE}[\[({{<]?{_SPACE}{character}{_SPACE}[\])}}>]?{_SPACE}"
+    rf"|{_SPACE}[\[({{<_*\-]?{_SPACE}(?:{'|'.join(sign.words)}){_SPACE}[\])}}>_*\-]?{_SPACE})"
+    for sign, character in ((_DOT, r"[.\u3002\uff61]"), (_AT, "@"))
+}
+#: Words that may be joined to the beginning of a phone number.
+_LABELS = (
+    *("t", "tel", "telefon", "telefono", "telephone", "tlf", "f", "fax", "p", "ph", "phone", "fon"),
+    *("m", "mob", "mobil", "mobile", "handy", "c", "cel", "cell", "call", "sms", "whatsapp"),
 )
+_LABEL = re.compile(rf"(?:{'|'.join(sorted(_LABELS, key=len, reverse=True))})\Z", re.IGNORECASE)
+_LONGEST_LABEL = max(map(len, _LABELS))
 #: The digit of mobile numbers after some country codes: Argentina, Mexico.
 _MOBILE = {"54": "9", "52": "1"}
 _ADDRESS = re.compile(r"[^@\s]+@[^@\s.]+(?:\.[^@\s.]+)+")
@@ -51,26 +63,43 @@ class Spellings:
     """What to search for.
 
     Attributes:
-        divided: Strings of letters and digits that may be divided into words in any way.
-        fixed: Sequences of words.
+        written: Numbers or addresses, which may be divided into words.
         pattern: Finds all spellings in a folded text.
-        national: The strings of ``divided`` without a country code, which must not follow another country code.
-        has_extensions: Whether an extension, such as x12, may be attached to the last digit.
+        is_address: Whether they are addresses and not numbers.
+        national: The numbers without a country code, which must not follow another country code.
+        is_phone: Whether they are phone numbers, which may be joined to a label before and an extension after them.
     """
 
-    divided: tuple[str, ...]
-    fixed: tuple[tuple[str, ...], ...]
+    written: tuple[Written, ...]
     pattern: re.Pattern[str]
+    is_address: bool = False
     national: frozenset[str] = frozenset()
-    has_extensions: bool = False
+    is_phone: bool = False
 
     @property
     def has_letters(self) -> bool:
         """Whether a spelling has letters, whose case may differ."""
-        return bool(self.fixed) or any(character.isalpha() for string in self.divided for character in string)
+        return any(each.has_letters for each in self.written)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Return start and end of every spelling in a text that is not part of a longer string."""
+        """Return start and end of every spelling in a text that is not part of a longer string.
+
+        These are the spellings in the text without escapes, and those in the text as it is written that overlap an
+        escape, because what looks like one may have another meaning, as in ``100%20301234``.
+        """
+        plain = unescape(text)
+        found = [plain.original(*span) for span in self._folded_spans(plain.text)]
+        if not plain.moved:
+            return found
+        last = 0
+        for begin, end in self._folded_spans(text):
+            while last < len(plain.moved) and plain.moved[last][1] <= begin:
+                last += 1
+            if last < len(plain.moved) and plain.moved[last][0] < end:
+                found.append((begin, end))
+        return _without_overlaps(sorted(set(found)))
+
+    def _folded_spans(self, text: str) -> list[tuple[int, int]]:
         folded = fold(text)
         return [folded.original(begin, end) for begin, end in self._found(folded.text)]
 
@@ -85,13 +114,26 @@ class Spellings:
 
     def _is_one(self, text: str, found: re.Match[str]) -> bool:
         begin, end = found.span()
-        if self.fixed:
+        if self.is_address:
             return is_whole(text, begin, end)
-        extension = _EXTENSION.match(text, end) if self.has_extensions else None
-        if not is_whole_number(text, begin, extension.end() if extension else end):
+        first, last = begin, end
+        if self.is_phone:
+            label = _LABEL.search(text, max(0, begin - _LONGEST_LABEL), begin)
+            extension = _EXTENSION.match(text, end)
+            first, last = label.start() if label else begin, extension.end() if extension else end
+        if not is_whole_number(text, first, last) and not is_whole_number(text, begin, last):
             return False
         written = re.sub(r"\D", "", found.group())
         return written not in self.national or not _COUNTRY_CODE.search(text[max(0, begin - _BEFORE) : begin])
+
+
+def _without_overlaps(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return ascending spans without those that overlap an earlier one."""
+    kept: list[tuple[int, int]] = []
+    for span in spans:
+        if not kept or span[0] >= kept[-1][1]:
+            kept.append(span)
+    return kept
 
 
 def spellings_of(text: str, kind: str, region: str | None) -> Spellings:
@@ -121,14 +163,18 @@ def _digits(text: str) -> Spellings:
     characters = "".join(character for character in fold(text).text if character.isalnum())
     if not characters.isascii() or sum(map(str.isdigit, characters)) < 3:
         raise InputError(f"{text!r} is not a number of at least three digits 0-9; give one such as '4929 1234 5678'")
-    divided = dict.fromkeys([characters, characters.lower(), characters.upper()])
-    return Spellings(_in_all_digits(divided), (), _divided_pattern([characters]))
+    return Spellings(_in_all_digits([characters]), _divided_pattern([characters]))
 
 
-def _in_all_digits(strings: Iterable[str]) -> tuple[str, ...]:
-    """Return strings also with the digits of other scripts."""
-    others = ({ord("0") + value: chr(ord(zero) + value) for value in range(10)} for zero in _ZEROS)
-    return (*strings, *(string.translate(digits) for digits in others for string in strings))
+def _in_all_digits(
+    strings: Sequence[str], labels: tuple[str, ...] = (), unescaped: Container[str] = ()
+) -> tuple[Written, ...]:
+    """Return numbers also with the digits of other scripts; no escapes are searched for in those ``unescaped``."""
+    others = [{ord("0") + value: chr(ord(zero) + value) for value in range(10)} for zero in _ZEROS]
+    return (
+        *(Written(tuple(each), True, labels, escaped=each not in unescaped) for each in strings),
+        *(Written(tuple(each.translate(digits)), True, escaped=False) for digits in others for each in strings),
+    )
 
 
 def _email(text: str) -> Spellings:
@@ -137,15 +183,13 @@ def _email(text: str) -> Spellings:
         raise InputError(f"{text!r} is not an e-mail address; give one such as 'jane.doe@example.org'")
     name, _, domain = address.partition("@")
     names = fold(name).text.split(".")
-    forms: list[tuple[str, ...]] = []
+    written: list[Written] = []
     patterns = []
-    for written in dict.fromkeys(fold(each).text for each in _domains(domain)):
-        domains = written.split(".")
-        for at, *dots in product([(), ("at",)], [(), ("dot",)], [(), ("dot",)]):
-            before, after = (_joined(side, dot) for side, dot in zip((names, domains), dots, strict=True))
-            forms.append((*before, *at, *after))
-        patterns.append(_AT.join(_DOT.join(map(re.escape, side)) for side in (names, domains)))
-    return Spellings((), tuple(dict.fromkeys(forms)), re.compile("|".join(patterns), re.IGNORECASE))
+    for each in dict.fromkeys(fold(each).text for each in _domains(domain)):
+        sides = [names, each.split(".")]
+        written.append(Written((*_joined(sides[0]), _AT, *_joined(sides[1])), divided=False))
+        patterns.append(_SIGNS[_AT].join(_SIGNS[_DOT].join(map(re.escape, side)) for side in sides))
+    return Spellings(tuple(written), re.compile("|".join(patterns), re.IGNORECASE), is_address=True)
 
 
 def _domains(domain: str) -> tuple[str, str]:
@@ -161,10 +205,11 @@ def _domains(domain: str) -> tuple[str, str]:
     return ".".join(written), ".".join(encoded)
 
 
-def _joined(parts: Sequence[str], between: tuple[str, ...]) -> list[str]:
-    joined = [parts[0]]
+def _joined(parts: Sequence[str]) -> list[str | Sign]:
+    """Return the characters of some parts with full stops between them."""
+    joined: list[str | Sign] = list(parts[0])
     for part in parts[1:]:
-        joined += [*between, part]
+        joined += [_DOT, *part]
     return joined
 
 
@@ -201,50 +246,21 @@ def _phone(text: str, region: str | None) -> Spellings:
     if mobile is not None:
         bare = rest.removeprefix(mobile)
         divided |= {prefix + code + other for prefix in ("", *_ABROAD) for other in (bare, mobile + bare)}
+    frequent = {
+        prefix + each for prefix in ("", *_ABROAD[:2]) for each in (code + rest, code + trunk + rest)
+    } | national
     longest_first = sorted(divided, key=lambda digits: (-len(digits), digits))
     return Spellings(
-        _in_all_digits(longest_first),
-        (),
+        _in_all_digits(longest_first, _LABELS, unescaped=divided - frequent),
         _divided_pattern(longest_first),
-        frozenset(national),
-        has_extensions=True,
+        national=frozenset(national),
+        is_phone=True,
     )
 
 
 def _divided_pattern(strings: Sequence[str]) -> re.Pattern[str]:
     """Return a pattern for strings of letters and digits with separators between any of them."""
     return re.compile("|".join(_BETWEEN.join(map(re.escape, string)) for string in strings), re.IGNORECASE)
-
-
-def divisions(
-    strings: Sequence[str],
-    ids_of: Callable[[str, bool], Sequence[int]],
-    occurring: Callable[[Sequence[TokenIds]], Sequence[bool]],
-) -> set[TokenIds]:
-    """Return the divisions of strings into words that may occur in an index.
-
-    A division is only continued while its first words occur next to each other, so few of the 2^n divisions are tried.
-    Those with equally many words are tried together, because an index at a URL answers many questions in few rounds.
-
-    Args:
-        strings: Letters and digits.
-        ids_of: Returns the ids of the words for a part of a string, and whether it is the last part.
-        occurring: Returns whether each sequence of words may occur next to each other; may raise an error to stop.
-    """
-    complete: set[TokenIds] = set()
-    begun: list[tuple[TokenIds, str]] = [((), string) for string in strings]  # words, and the rest of the string
-    while begun:
-        longer = [
-            ((*words, id), rest[end:])
-            for words, rest in begun
-            for end in range(1, len(rest) + 1)
-            for id in ids_of(rest[:end], end == len(rest))
-        ]
-        tried = list(dict.fromkeys(words for words, _ in longer))
-        known = dict(zip(tried, occurring(tried), strict=True)) if tried else {}
-        complete |= {words for words, rest in longer if known[words] and not rest}
-        begun = [(words, rest) for words, rest in longer if known[words] and rest]
-    return complete
 
 
 def with_extension(part: str, words: Sequence[str]) -> list[str]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from factcensus.indexer.arrays import TokenIds
 from factcensus.indexer.counting.boundaries import whole_occurrences
 from factcensus.indexer.counting.deadline import Deadline
-from factcensus.indexer.counting.lexicon import WordLexicon
-from factcensus.indexer.counting.spellings import Spellings, divisions, spellings_of, with_extension
+from factcensus.indexer.counting.divisions import Divisions
+from factcensus.indexer.counting.spelled_words import IndexWords
+from factcensus.indexer.counting.spellings import Spellings, spellings_of
 from factcensus.indexer.errors import EmptyQueryError, InputError, MissingExtraError
 from factcensus.indexer.records import clean_text
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 _PATTERN_BYTES = 16 << 20
 #: Divisions of a number that are tried together.
 _TRIED = 1024
-#: Maximum number of words that begin like a number with an attached extension.
-_EXTENDED = 1000
 
 
 @dataclass(frozen=True)
@@ -106,33 +104,29 @@ def _spelled(
             f"normalise {kind} finds the words of a number or address, but index {index.name} has the analyzer "
             f"{index.analyzer.name}; use an index of words, or a pattern"
         )
+    divisions = _divisions(index, spellings, deadline or Deadline())
+    forms = divisions.of(spellings.written, escaped=True)
+    complete = divisions.complete
+    if not complete or not index.keeps_text:
+        plain = divisions.of(spellings.written, escaped=False)
+        if index.keeps_text:
+            forms |= plain
+        else:  # words alone do not show whether 160 is a number or &#160;
+            complete = complete and forms <= plain
+            forms = plain
+    # An index with cased words has a sequence for each mixture of capitals, of which only some are tried.
+    complete = complete and (index.analyzer.name == "words" or not spellings.has_letters)
     return StringQuery(
         spans=spellings.spans,
         in_bytes=lambda _content: True,
-        forms=_forms(index, spellings, deadline or Deadline()),
-        # An index with cased words has a sequence for each mixture of capitals, of which only some are tried.
-        complete=index.analyzer.name == "words" or not spellings.has_letters,
+        forms=sorted(forms),
+        complete=complete,
         needs_text=False,
     )
 
 
-def _forms(index: SearchableIndex, spellings: Spellings, deadline: Deadline) -> list[TokenIds]:
-    """Return the token sequences of all spellings that may occur."""
-    lexicon = index.lexicon
-    assert isinstance(lexicon, WordLexicon)
-
-    @cache
-    def id_of(word: str) -> int:
-        (id,) = lexicon.ids(word, [word])
-        return id
-
-    @cache
-    def ids_of(part: str, last: bool) -> list[int]:
-        ids = [id_of(part)]
-        if last and spellings.has_extensions:
-            words = [id for sign in ("x", "X", "ext", "EXT") for id in lexicon.starting_with(part + sign, _EXTENDED)]
-            ids += map(id_of, with_extension(part, lexicon.words(words)))
-        return [id for id in ids if id >= 0]
+def _divisions(index: SearchableIndex, spellings: Spellings, deadline: Deadline) -> Divisions:
+    """Return the search for the divisions of spellings."""
 
     def occurring(sequences: Sequence[TokenIds]) -> list[bool]:
         # Deleted documents count as well, because a deletion also looks for those that were deleted before.
@@ -140,17 +134,10 @@ def _forms(index: SearchableIndex, spellings: Spellings, deadline: Deadline) -> 
         for first in range(0, len(sequences), _TRIED):
             deadline.check()
             found += index.occurring(sequences[first : first + _TRIED], deadline)
+        deadline.check()
         return found
 
-    forms = divisions(spellings.divided, ids_of, occurring)
-    for parts in spellings.fixed:
-        words = [word for part in parts for word in index.analyzer.tokens(part)]
-        for spelled in (words, [word.lower() for word in words], [word.upper() for word in words]):
-            ids = tuple(map(id_of, spelled))
-            if ids and -1 not in ids:
-                forms.add(ids)
-    deadline.check()
-    return sorted(forms)
+    return Divisions(IndexWords(index, with_extensions=spellings.is_phone), occurring)
 
 
 def _pattern(pattern: str) -> StringQuery:

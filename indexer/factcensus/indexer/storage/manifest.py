@@ -207,7 +207,14 @@ class Manifest:
 
     def descends_from(self, digest: str | None) -> bool:
         """Return whether the index had this digest before, as far as the listed changes show."""
-        return digest == self.digest or any(change.digest == digest for change in self.changes)
+        return self.changes_since(digest) is not None
+
+    def changes_since(self, digest: str | None) -> tuple[Change, ...] | None:
+        """Return the changes since the index had this digest; None if the listed changes do not show that it had."""
+        if digest == self.digest:
+            return ()
+        found = [number for number, change in enumerate(self.changes) if change.digest == digest]
+        return self.changes[found[-1] :] if found else None
 
     def held_digests(self) -> Iterator[str]:
         """Yield the digests of this generation and of earlier ones after which no document was deleted.

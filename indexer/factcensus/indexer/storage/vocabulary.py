@@ -100,6 +100,12 @@ class Vocabulary:
             found = np.sort(found)[:most]
         return found.tolist()
 
+    def begins(self, prefix: str) -> bool:
+        """Return whether a word begins with a prefix."""
+        first = prefix.encode()
+        low = bisect_left(range(len(self)), first, key=self._word_at)
+        return low < len(self) and self._word_at(low).startswith(first)
+
     def _word_at(self, place: int) -> bytes:
         """Return the word at a place in byte order."""
         token_id = int(self._sorted[place])

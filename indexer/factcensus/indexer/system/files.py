@@ -21,6 +21,10 @@ from uuid import uuid4
 from factcensus.indexer.errors import DiskFullError
 from factcensus.indexer.system.locks import locked
 
+#: Error numbers of a full disk: no space, no quota, and a limit on the size of files (``ulimit -f``).
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: Messages of libraries that report a full disk without an error number.
+_FULL_MESSAGES = {"No space left on device": errno.ENOSPC, "Disk quota exceeded": errno.EDQUOT}
 #: The ending of temporary names.
 PARTIAL = ".partial"
 #: Seconds after its last change before a temporary file may be taken for abandoned, in case locks have no effect.
@@ -45,17 +49,18 @@ def replaced_file(path: Path, *, durable: bool = False, shared: bool = False) ->
             are removed.
     """
     temporary = path.with_name(f"{path.name}{'.' + uuid4().hex if shared else ''}{PARTIAL}")
-    try:
-        with _shown_in_use(temporary) if shared else nullcontext():
-            yield temporary
+    with _explained(path):
+        try:
+            with _shown_in_use(temporary) if shared else nullcontext():
+                yield temporary
+            if durable:
+                sync_files([temporary])
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
         if durable:
-            sync_files([temporary])
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if durable:
-        sync_files([path.parent])
+            sync_files([path.parent])
 
 
 @contextmanager
@@ -91,13 +96,14 @@ def new_folder(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(path.name + PARTIAL)
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        temporary.rename(path)  # POSIX replaces an empty folder
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with _explained(path):
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            temporary.rename(path)  # POSIX replaces an empty folder
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
 
 
 def write_atomically(path: Path, content: bytes | str, *, durable: bool = False, shared: bool = False) -> None:
@@ -117,14 +123,15 @@ def create_file(path: Path, content: str) -> None:
     Raises:
         FileExistsError: The file exists; it is not changed.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(content)
-        sync_files([path, path.parent])
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+    with _explained(path):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(content)
+            sync_files([path, path.parent])
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
 
 def place_file(source: Path, target: Path) -> None:
@@ -133,7 +140,7 @@ def place_file(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             raise
         shutil.copyfile(source, target)
 
@@ -157,9 +164,45 @@ def explain_full_disk(folder: Path, then: str) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        full = full_disk(error, f"the disk of {folder}", then)
+        if full is None:
             raise
-        raise DiskFullError(
-            f"the disk of {folder} is full ({error.strerror}); free some space and run the same command again: {then}"
-        ) from error
+        raise full from error
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Report a full disk for a file or folder that appears whole or not at all."""
+    try:
+        yield
+    except DiskFullError:  # of a file in the folder
+        raise
+    except Exception as error:
+        full = full_disk(error, f"the disk of {path.parent}", f"{path} was not written or changed", path)
+        if full is None:
+            raise
+        raise full from error
+
+
+def full_disk(error: Exception, disk: str, then: str, path: Path | None = None) -> DiskFullError | None:
+    """Return the error that explains a full disk; None for an error with another cause.
+
+    Args:
+        error: Any error, also one of a library that reports a full disk only in its message.
+        disk: The disk, for the message.
+        then: The state after the error, or the effect of running the command again.
+        path: The file that does not fit, if it is known and not part of the error.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    if not isinstance(error, OSError):
+        number = next((number for message, number in _FULL_MESSAGES.items() if message in str(error)), None)
+    if number not in FULL:
+        return None
+    file = path or getattr(error, "filename", None)
+    reason = os.strerror(number) + (f" for {file}" if file else "")
+    remedy = "raise the limit on the size of files (ulimit -f)" if number == errno.EFBIG else "free some space"
+    full = DiskFullError(f"{disk} is full ({reason}); {remedy} and run the same command again: {then}")
+    full.errno = number
+    full.filename = None if file is None else str(file)
+    return full

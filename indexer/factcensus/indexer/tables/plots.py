@@ -17,6 +17,7 @@ from factcensus.indexer.errors import InputError
 from factcensus.indexer.numbers import counted
 from factcensus.indexer.paths import check_output_file
 from factcensus.indexer.system.display import on_one_line
+from factcensus.indexer.system.files import replaced_file
 from factcensus.indexer.tables.columns import STRATUM_COLUMNS
 from factcensus.indexer.tables.comparison import Comparison
 from factcensus.indexer.tables.facts import Facts, as_counts
@@ -299,6 +300,7 @@ def _save(
         format = path.suffix.lower().removeprefix(".")
         dates: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, format=format, dpi=200, metadata=dates[format])
+        with replaced_file(path) as partial:
+            figure.savefig(partial, format=format, dpi=200, metadata=dates[format])
     if missing and format != "svg":
         notice(describe_missing(missing))
