@@ -14,8 +14,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from factcensus.api.infini_gram.cnf import count_cnf
 from factcensus.indexer import (
     CountIndex,
+    Deadline,
     Entity,
     Scope,
     add_to_index,
@@ -31,6 +33,7 @@ from factcensus.indexer.kernels import ahead, native
 from factcensus.indexer.warm_up import ask_everything
 
 from .corpora import write_corpus
+from .test_distributed_build import tokenizer_of
 
 WORDS = [f"w{number}" for number in range(300)] + [
     "Paris",
@@ -70,18 +73,19 @@ def run(root: Path) -> None:
     corpus = write_corpus(root / "corpus.jsonl", documents)
     pq.write_table(pa.Table.from_pylist(documents), root / "corpus.parquet")
     more = write_corpus(root / "more.jsonl", [{"id": f"x{i}", "text": text(50), "n": 1} for i in range(50)])
-    for analyzer in ("words", "words-cased", "bytes"):
+    tokenizer = f"hf:{tokenizer_of(root, WORDS)}"
+    for number, analyzer in enumerate(("words", "words-cased", "bytes", tokenizer)):
         for shard_tokens in (None, 20_000):
-            folder = root / f"{analyzer}-{shard_tokens}"
+            folder = root / f"{number}-{shard_tokens}"
             build_index([corpus], folder, analyzer=analyzer, jobs=1, shard_tokens=shard_tokens)
             use(folder, more)
         scan_facts([root / "corpus.parquet", corpus], FACTS, analyzer=analyzer, windows=[0, 9], jobs=1)
         scan_facts([more], FACTS.drop_columns(["subject_aliases"]), analyzer=analyzer, jobs=1)
-    for shard_tokens in (None, 20_000):
-        folder = root / f"compact-{shard_tokens}"
-        build_index([corpus], folder, layout="compact", jobs=1, shard_tokens=shard_tokens)
+    for analyzer, shard_tokens in (("words", None), ("words", 20_000), (tokenizer, 20_000)):
+        folder = root / f"compact-{analyzer[:2]}-{shard_tokens}"
+        build_index([corpus], folder, analyzer=analyzer, layout="compact", jobs=1, shard_tokens=shard_tokens)
         use(folder, more)
-        convert_index(folder, "suffix-array", folder.with_name(f"converted-{shard_tokens}"), jobs=1)
+        convert_index(folder, "suffix-array", folder.with_name(f"{folder.name}-converted"), jobs=1)
     wide = {"id": "wide", "text": " ".join(WORDS) + " " + "w1 " * (WIDE_TOKENS // 40) + text(WIDE_TOKENS)}
     build_index([write_corpus(root / "wide.jsonl", [wide, *documents])], root / "wide", jobs=1)
     ask(root / "wide")
@@ -120,6 +124,9 @@ def ask(folder: Path) -> None:
             index.find_documents(subject="w1", object="w2", window=3, scope=scope, by="n")
         index.count_facts(MANY_FACTS)
         index.trace("w1 w2 Paris w3 w1 w1 w7 w5", least_tokens=1)
+        rare, frequent, other = ([index.token_ids(word)] for word in ("Rome", "w0", "w1 w2"))
+        for clauses in ([frequent, other], [rare, frequent, other]):  # a rare clause has the text around it searched
+            count_cnf(index, clauses, 1, Deadline(), most=1)
         if index.info().layout == "compact":
             with NgramModel.open(index) as model:
                 model.infgram_prob("zz w1 w2")

@@ -157,7 +157,7 @@ def test_every_part_works_where_no_cache_can_be_written() -> None:
         "        if not found.name.endswith('__main__'):\n"
         "            importlib.import_module(found.name)\n"
         "import numpy as np\n"
-        "from factcensus.api.infini_gram import linking\n"
+        "from factcensus.indexer.kernels import linking\n"
         "found = linking._term_at(np.array([1, 3, 5]), 1, np.array([3, 5]), np.array([2]))\n"
         "print(found, type(linking._term_at._cache).__name__)\n"
     )

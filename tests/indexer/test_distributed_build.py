@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,14 +44,13 @@ def corpus_of(folder: Path, seed: int = 3, files: int = 9) -> Path:
     return folder / "corpus"
 
 
-def tokenizer_of(folder: Path) -> Path:
+def tokenizer_of(folder: Path, words: Sequence[str] = tuple(f"w{n}" for n in range(60))) -> Path:
     """Write a tokenizer with a token per word and one for unknown words."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import WhitespaceSplit
 
-    words = ["?", *(f"w{n}" for n in range(60))]
-    tokenizer = Tokenizer(WordLevel({word: n for n, word in enumerate(words)}, "?"))
+    tokenizer = Tokenizer(WordLevel({word: n for n, word in enumerate(["?", *words])}, "?"))
     tokenizer.pre_tokenizer = WhitespaceSplit()  # type: ignore[assignment]  # its stubs lack the setter's type
     tokenizer.save(str(folder / "tokenizer.json"))
     return folder / "tokenizer.json"

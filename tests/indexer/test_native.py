@@ -126,12 +126,8 @@ def test_counts_need_no_numba_and_are_equal(compiled: Path, tmp_path: Path) -> N
 
 def test_compiled_functions_that_python_calls_have_variants() -> None:
     """Otherwise the workload that lists the variants lacks a case, and the wheel has no code for it."""
-    root = Path(native.__file__).parents[3]
-    trees = {
-        ".".join(path.relative_to(root).with_suffix("").parts): ast.parse(path.read_text(encoding="utf-8"))
-        for path in (root / "factcensus/indexer").rglob("*.py")
-    }
-    compiled = {(module, each.name) for module, tree in trees.items() for each in tree.body if is_compiled(each)}
+    trees = modules_of_all_parts()
+    compiled = compiled_functions(trees)
     called = set()
     for module, tree in trees.items():
         names = {name: where for where, name in compiled if where == module}
@@ -144,7 +140,35 @@ def test_compiled_functions_that_python_calls_have_variants() -> None:
         }
         called |= {f"{names[name]}:{name}" for name in calls(tree) if name in names}
     assert len(called) > 70
+    assert "factcensus.indexer.kernels.linking:link" in called, "called in another part"
     assert called - dict(variants_in_the_wheel()).keys() == set()
+
+
+def test_every_compiled_function_is_in_the_indexer() -> None:
+    """A wheel compiles, and compares with its digests, only modules of the indexer."""
+    names = {f"factcensus/indexer/{source}" for source in native.sources()}
+    compiled = {f"{module.replace('.', '/')}.py" for module, _ in compiled_functions(modules_of_all_parts())}
+    assert len(compiled) > 30
+    assert compiled - names == set()
+
+
+def modules_of_all_parts() -> dict[str, ast.Module]:
+    root = Path(__file__).parents[2]
+    return {
+        ".".join(path.relative_to(root / part).with_suffix("").parts): ast.parse(path.read_text(encoding="utf-8"))
+        for part in ("indexer", "api", "unlearn", "eval")
+        for path in (root / part / "factcensus").rglob("*.py")
+    }
+
+
+def compiled_functions(trees: dict[str, ast.Module]) -> set[tuple[str, str]]:
+    """Return the module and name of every compiled function."""
+    return {
+        (module, each.name)
+        for module, tree in trees.items()
+        for each in ast.walk(tree)
+        if isinstance(each, ast.FunctionDef) and is_compiled(each)
+    }
 
 
 def is_compiled(node: ast.AST) -> bool:

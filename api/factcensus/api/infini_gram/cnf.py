@@ -26,12 +26,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from factcensus.api.infini_gram.linking import Anchors, Positions, link, scan, scan_documents
 from factcensus.api.infini_gram.terms import CHUNK_ROWS, Term, chunks, term_in
 from factcensus.api.infini_gram.tokens import Cnf, Ngram
 from factcensus.indexer import CountIndex, Deadline
 from factcensus.indexer.arrays import Mask
 from factcensus.indexer.counting.scope import EVERY_DOCUMENT, column_of
+from factcensus.indexer.kernels.linking import Anchors, Positions, link, scan, scan_documents
 from factcensus.indexer.storage.compact_shard import CompactShard
 from factcensus.indexer.storage.shard import Shard
 from factcensus.indexer.storage.suffix_shard import SuffixArrayShard

@@ -1,4 +1,8 @@
-"""Compiled loops of :mod:`factcensus.api.infini_gram.cnf`: find terms in text, and link occurrences of clauses."""
+"""Clauses joined by AND: find their terms in text, and link their occurrences.
+
+A clause occurs where one of its terms starts. Occurrences of several clauses are linked if they are in one document
+and, in the order of the text, each starts at most ``distance`` tokens after the previous one.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +86,7 @@ def scan_documents(
 def link(anchors: Anchors, clauses: Positions, distance: int, stop: Array, found: Array) -> None:
     """Write the start of the linked group of each anchor to ``found``, or -1 if it has none.
 
-    A group (see :class:`~factcensus.api.infini_gram.cnf.Found`) grows from its anchor, here with ``distance`` 2:
+    A group has an occurrence of each clause. It grows from its anchor, here with ``distance`` 2:
 
         text      .  b  .  a  .  c  .  .  d        a: the anchor; b, c, d: one occurrence of each other clause
         range 1            a                       b, c, d are left out
@@ -92,7 +96,7 @@ def link(anchors: Anchors, clauses: Positions, distance: int, stop: Array, found
     Args:
         anchors: Positions of the rarest clause.
         clauses: Positions of the other clauses.
-        distance: max_diff_tokens.
+        distance: Maximum distance in tokens between the starts of neighbouring occurrences.
         stop: Set to stop the search.
         found: int64 (anchors,), the result.
     """
