@@ -55,7 +55,7 @@ FACTS = pa.table(
 #: More words than one call looks up without a sample of the vocabulary.
 MANY_FACTS = pa.table({"subject": [f"w{number}" for number in range(1500)], "object": ["w1"] * 1500})
 SCOPES = [Scope(), Scope(duplicates=False), Scope(documents=(3, 200)), Scope(where="n = 1")]
-#: More tokens than a suffix array with entries of three bytes can hold.
+#: More tokens of four bytes than a suffix array with entries of three bytes can hold.
 WIDE_TOKENS = 4_300_000
 
 
@@ -86,10 +86,14 @@ def run(root: Path) -> None:
         build_index([corpus], folder, analyzer=analyzer, layout="compact", jobs=1, shard_tokens=shard_tokens)
         use(folder, more)
         convert_index(folder, "suffix-array", folder.with_name(f"{folder.name}-converted"), jobs=1)
-    wide = {"id": "wide", "text": " ".join(WORDS) + " " + "w1 " * (WIDE_TOKENS // 40) + text(WIDE_TOKENS)}
-    build_index([write_corpus(root / "wide.jsonl", [wide, *documents])], root / "wide", jobs=1)
-    ask(root / "wide")
-    verify_index(root / "wide")
+    some = " ".join(WORDS) + " " + "w1 " * (WIDE_TOKENS // 40)
+    wide = [{"id": f"wide{i}", "text": some + text(WIDE_TOKENS)} for i in range(2)]
+    corpora = [write_corpus(root / f"wide{i}.jsonl", [wide[i], *documents]) for i in range(2)]
+    for number, (analyzer, size) in enumerate((("words", 1), ("bytes", 1), (tokenizer, 2))):
+        folder = root / f"wide-{number}"
+        build_index(corpora[:size], folder, analyzer=analyzer, jobs=1)
+        ask(folder)
+        verify_index(folder)
 
 
 def use(folder: Path, more: Path) -> None:
