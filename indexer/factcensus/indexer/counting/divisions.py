@@ -17,7 +17,7 @@ from factcensus.indexer.counting.escapes import SEPARATORS, Escapes, Words, code
 #: Maximum number of escaped separators between two characters.
 _MOST_SEPARATORS = 4
 #: Maximum number of divisions with escapes that are tried; numbers of few digits have very many in a large corpus.
-MOST_TRIED = 1 << 15
+MOST_TRIED = 1 << 20
 
 
 class Sign(NamedTuple):
