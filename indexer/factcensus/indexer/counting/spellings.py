@@ -224,9 +224,12 @@ def _phone(text: str, region: str | None) -> Spellings:
     try:
         number = phonenumbers.parse(text, region and region.upper())
     except phonenumbers.NumberParseException as error:
-        without = error.error_type == phonenumbers.NumberParseException.INVALID_COUNTRY_CODE
-        remedy = "write its country code (+49 …), or name its country with a region (DE)" if without else "correct it"
-        raise InputError(f"{text!r} is not a phone number ({error}); {remedy}") from error
+        if error.error_type == phonenumbers.NumberParseException.INVALID_COUNTRY_CODE:
+            raise InputError(
+                f"{text!r} has no known country code; write the number with it (+49 …), or name its country with a "
+                "region (DE)"
+            ) from error
+        raise InputError(f"{text!r} is not a phone number; correct it") from error
     if not phonenumbers.is_possible_number(number):
         raise InputError(f"{text!r} has too few or too many digits for a phone number of its country; correct it")
     if number.extension:
