@@ -6,7 +6,7 @@ import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -54,6 +54,39 @@ def test_service_answers_from_a_url_like_from_a_folder(site: WebServer, index_fo
         assert client.count_facts("far", facts).to_pydict() == local.count_facts(facts).to_pydict()
         assert list(client.documents("far", text="Paris")) == [local.find_documents(text="Paris")]
         assert httpx.get(f"{url}/readyz").status_code == 200
+
+
+INFINI_GRAM_QUERIES: list[tuple[str, dict[str, Any]]] = [
+    ("count", {"query": "Paris"}),
+    ("count", {"query": "Paris AND France"}),
+    ("count", {"query": "Paris OR Berlin"}),
+    ("count", {"query": ""}),
+    ("prob", {"query": "of France"}),
+    ("ntd", {"query": "of"}),
+    ("ntd", {"query": ""}),
+    ("infgram_prob", {"query": "of France"}),
+    ("infgram_ntd", {"query": "of"}),
+    ("find", {"query": "Paris"}),
+    ("find_cnf", {"query": "Paris AND France"}),
+    ("get_doc_by_rank", {"query": "Paris", "s": 0, "rank": 0}),
+    ("get_doc_by_ptr", {"query": "Paris", "s": 0, "ptr": 4}),
+    ("search_docs", {"query": "Paris"}),
+    ("search_docs", {"query": "Paris AND France"}),
+]
+
+
+def test_infini_gram_queries_at_a_url_have_the_same_answer_or_say_what_to_do(
+    site: WebServer, index_folder: Path, tmp_path: Path
+) -> None:
+    local = Settings(indexes=(shutil.copytree(index_folder, tmp_path / "local/far"),))
+    with serving(settings_of(site)) as at_url, serving(local) as in_folder:
+        for query_type, options in INFINI_GRAM_QUERIES:
+            sent = {"index": "far", "query_type": query_type, **options}
+            found, wanted = (httpx.post(f"{url}/", json=sent, timeout=300) for url in (at_url, in_folder))
+            assert (found.status_code, wanted.status_code) == (200, 200), sent
+            answers = [{**answer.json(), "latency": 0} for answer in (found, wanted)]
+            assert "error" not in answers[1], sent
+            assert answers[0] == answers[1] or "at a URL" in answers[0]["error"], sent
 
 
 def test_failures_and_credentials_are_kept_from_clients(

@@ -231,6 +231,15 @@ class OpenedIndex(LocalReads):
         return self._shards
 
     @property
+    def local_shards(self) -> Sequence[Shard]:
+        """The open shards, for queries that read any part of them.
+
+        Raises:
+            InputError: The index is at a URL.
+        """
+        return self.shards
+
+    @property
     def suffix_arrays(self) -> Sequence[SuffixArrayShard]:
         """The open shards, for queries that need a suffix array.
 

@@ -76,12 +76,16 @@ class Counted:
 
 
 def occurrences(index: CountIndex, ngram: Ngram, deadline: Deadline) -> int:
-    """Return how often token ids occur in the documents that are not deleted."""
+    """Return how often token ids occur in the documents that are not deleted.
+
+    Raises:
+        InputError: The index is at a URL.
+    """
     return sum(
         shard.count(ngram, counted, column_of(EVERY_DOCUMENT), deadline.flag)[0]
         if isinstance(shard, CompactShard) and ngram and -1 not in ngram
         else _occurrences(shard, counted, [term_in(shard, ngram)], deadline)
-        for shard, counted in index.counted_shards()
+        for shard, counted in zip(index.local_shards, index.counted(), strict=True)
     )
 
 
@@ -97,9 +101,10 @@ def count_cnf(index: CountIndex, cnf: Cnf, max_diff_tokens: int, deadline: Deadl
 
     Raises:
         DeadlineError: The timeout was reached.
+        InputError: The index is at a URL.
     """
     clauses = sorted(map(_distinct, cnf), key=lambda clause: [(len(term), term) for term in clause])
-    found = [[[term_in(shard, term) for term in clause] for shard in index.shards] for clause in clauses]
+    found = [[[term_in(shard, term) for term in clause] for shard in index.local_shards] for clause in clauses]
     masks = index.counted()
     totals = [
         sum(

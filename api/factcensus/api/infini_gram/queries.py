@@ -168,7 +168,7 @@ def _unigrams(request: ParsedRequest) -> dict[int, int]:
     index, deadline = request.index, request.deadline
     counts: Counter[int] = Counter()
     types: set[int] = set()
-    for shard, counted in index.counted_shards():
+    for shard, counted in zip(index.local_shards, index.counted(), strict=True):
         deadline.check()
         if isinstance(shard, CompactShard):
             ids, times, _ = shard.next_tokens([], counted)
@@ -236,7 +236,7 @@ def _find_cnf(request: ParsedRequest) -> Answer:
 
 
 def _never_occurs(index: CountIndex, term: Ngram) -> bool:
-    return not any(term_in(shard, term).size for shard in index.shards)
+    return not any(term_in(shard, term).size for shard in index.local_shards)
 
 
 def _get_doc_by_rank(request: ParsedRequest) -> Answer:
@@ -248,7 +248,7 @@ def _get_doc_by_rank(request: ParsedRequest) -> Answer:
 
 def _get_doc_by_ptr(request: ParsedRequest) -> Answer:
     clauses = request.query.clauses
-    shard = request.index.shards[request.asked.place("s", len(request.index.shards))]
+    shard = request.index.local_shards[request.asked.place("s", len(request.index.shards))]
     pointer = request.asked.place("ptr", shard.size * shard.token_bytes, shard.token_bytes)
     return _document(request, shard, pointer // shard.token_bytes, clauses)
 
@@ -301,7 +301,7 @@ class _Places:
 
 
 def _places_of_ngram(request: ParsedRequest, ngram: Ngram) -> tuple[int, _Places]:
-    terms = [term_in(shard, ngram) for shard in request.index.shards]
+    terms = [term_in(shard, ngram) for shard in request.index.local_shards]
 
     def at(s: int, number: int) -> tuple[int, int]:
         return s, int(terms[s].positions(number, number + 1)[0])

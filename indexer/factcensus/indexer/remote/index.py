@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
 import numpy as np
 
@@ -31,7 +31,6 @@ from factcensus.indexer.storage.index_analyzer import fixed_analyzer, load_analy
 from factcensus.indexer.storage.layout import HeldFile
 from factcensus.indexer.storage.manifest import MANIFEST
 from factcensus.indexer.storage.shard import Shard
-from factcensus.indexer.storage.suffix_shard import SuffixArrayShard
 from factcensus.indexer.storage.vocabulary import Vocabulary
 from factcensus.indexer.system.places import Place
 
@@ -143,12 +142,24 @@ class RemoteIndex(CountIndex):
         return cast(Sequence[RemoteShard], self.shards)
 
     @property
-    def suffix_arrays(self) -> Sequence[SuffixArrayShard]:
+    def local_shards(self) -> NoReturn:
+        """Refuse queries that read any part of a shard.
+
+        Raises:
+            InputError: Always.
+        """
+        self._refuse()
+
+    @property
+    def suffix_arrays(self) -> NoReturn:
         """Refuse queries that visit a suffix array directly.
 
         Raises:
             InputError: Always.
         """
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
         raise InputError(f"index {self.name} is at a URL, but this query needs a local folder; copy the index")
 
     def asked_shards(
