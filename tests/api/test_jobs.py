@@ -6,11 +6,9 @@ import errno
 import json
 import os
 import random
-import resource
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import duckdb
 import httpx
 import pyarrow as pa
 import pytest
+from full_disks import files_up_to
 from loopback import serving, until
 from test_facts_route import ALL, ARROW, NDJSON, ROUTE, arrow_of, rows_of
 from test_serve_command import started
@@ -416,17 +415,6 @@ def test_too_many_jobs_raise_not_ready_in_the_client(settings: Settings, gate: G
 # ------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """Limit the size of files of this process, to simulate a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def test_a_full_disk_refuses_new_jobs_and_keeps_accepted_ones(
     settings: Settings, index: CountIndex, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -437,7 +425,7 @@ def test_a_full_disk_refuses_new_jobs_and_keeps_accepted_ones(
     body = arrow_of(many(50).append_column("note", notes))
     accepted = []
     with serving(replace(settings, limits=limits)) as url, httpx.Client(base_url=url, timeout=60) as service:
-        with files_of_at_most(2**20):
+        with files_up_to(2**20):
             for _ in range(100):
                 answer = service.post(ROUTE, content=body, headers=ASYNC)
                 if answer.status_code != 202:
@@ -465,7 +453,7 @@ def test_a_database_invalidated_by_a_full_disk_is_reopened(tmp_path: Path) -> No
     store = JobStore(tmp_path)
     pieces = [pa.table({"subject": [random.Random(n).randbytes(2**19).hex()], "object": ["b"]}) for n in range(40)]
     kept = 0
-    with files_of_at_most(20 * 2**20), pytest.raises(Problem) as full:  # noqa: PT012  # which of them fails is DuckDB's
+    with files_up_to(20 * 2**20), pytest.raises(Problem) as full:  # noqa: PT012  # which of them fails is DuckDB's
         for n in range(200):
             store.add_pieces(f"{n}", [pieces[n % 40]])
             kept += 1
