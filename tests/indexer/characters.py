@@ -1,8 +1,9 @@
 """The characters of the exhaustive tests of the analyzers.
 
-Every character is tested between letters, signs and white space. That shows its class and its spelling. Further
-neighbours matter only to characters that Unicode composes, folds, reorders or ignores, so the tests put all of those
-into more contexts, and every 29th of the rest.
+Every character is tested in :data:`EVERYWHERE`: between letters, signs and white space, which shows its class and its
+spelling; after a plus sign; and before a stress mark, which only Cyrillic letters lose. Further neighbours matter only
+to characters that Unicode composes, folds, reorders or ignores, so the tests put all of those into more contexts, and
+every 29th of the rest.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from functools import cache
 
 from . import reference
 
+#: The context in which every character is tested.
+EVERYWHERE = "{0} a{0}b{0}+ a+{0}\u0301"
 #: Categories of letters, signs and code points without a meaning; most of their characters only stand for themselves.
 _PLAIN = ("Lo", "Ll", "So", "Po", "Co", "Cn")
 _FORMS = ("NFC", "NFD", "NFKC", "NFKD")

@@ -19,7 +19,7 @@ from factcensus.indexer.analyzers.word_table import WordTable, key_of
 from factcensus.indexer.analyzers.words import WordEncoder
 from factcensus.indexer.arrays import eights
 
-from .characters import all_characters, characters_for_many_contexts
+from .characters import EVERYWHERE, all_characters, characters_for_many_contexts
 from .strategies import HARD, QUICK, hard_text
 
 WORD_ANALYZERS: tuple[Normalization, ...] = ("words", "words-cased")
@@ -114,7 +114,7 @@ def test_encoder_gives_the_words_of_every_eleventh_character_in_context(analyzer
 @pytest.mark.parametrize("analyzer", WORD_ANALYZERS)
 def test_encoder_gives_the_words_of_every_character_in_context(analyzer: Normalization) -> None:
     """Every character occurs in one context, and those that may matter to their neighbours in all of them."""
-    check_characters(analyzer, all_characters(), "{0} a{0}b{0}+")
+    check_characters(analyzer, all_characters(), EVERYWHERE)
     neighbours = "1{0}² а{0}\u0301 а\u0301{0}+ {0}\u00ad\u0301 ²{0}³{0} ¼{0} C++{0} ʼ{0}´\u0301 <\u00ad{0}\u0338"
     marks = "e{0}\u0301 \u0301{0}\u0327 {0}\u0345 {0}{0}"
     for context in ("<{0}.{0} 中{0}中+{0}", marks, neighbours):
