@@ -203,12 +203,20 @@ def test_a_timeout_of_one_request_is_named_in_its_error() -> None:
         client.indexes(timeout_s=0.2)
 
 
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
+def test_an_invalid_timeout_of_one_request_is_refused_before_it_is_sent(seconds: float) -> None:
+    with Client("http://127.0.0.1:8080") as client, pytest.raises(InputError, match="timeout_s must be a number"):
+        client.indexes(timeout_s=seconds)
+
+
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"timeout_s": 0}, "timeout_s must be a number of seconds above 0, got 0"),
         ({"timeout_s": float("nan")}, "above 0, got nan"),
+        ({"timeout_s": float("inf")}, "above 0, got inf"),
+        ({"timeout_s": None}, "above 0, got None"),
         ({"attempts": 0}, "attempts must be at least 1, got 0"),
         ({"api_key": "secret\n"}, "the API key has a line break or a character that is not ASCII"),
         ({"api_key": "schlüssel"}, "the API key has a line break or a character that is not ASCII"),
@@ -235,6 +243,20 @@ def test_a_pickled_client_has_the_settings_and_its_own_connections(
         copy = pickle.loads(pickle.dumps(own))
         assert copy._connection.arguments == (client.base_url, 7.5, 2, "explicit")
         assert "explicit" not in repr(copy)
+
+
+class OwnClient(Client):
+    """A client that a user extended."""
+
+
+def test_pickled_jobs_and_clients_of_own_classes_stay_what_they_are(client: Client) -> None:
+    assert type(pickle.loads(pickle.dumps(OwnClient(client.base_url)))) is OwnClient
+    job = client.submit_facts("tiny", [{"subject": "Curie", "object": "Warsaw"}])
+    copy = pickle.loads(pickle.dumps(job))
+    try:
+        assert (copy.id, copy.wait()["state"]) == (job.id, "done")
+    finally:
+        copy._connection.close()
 
 
 def test_wait_ready_returns_once_the_indexes_are_open(client: Client, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
-from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -44,9 +43,6 @@ class AsyncClient:
 
     def __repr__(self) -> str:
         return f"AsyncClient({self.base_url!r})"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _copy_of, self._connection.arguments
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -177,8 +173,3 @@ class AsyncClient:
         """Find the spans of a text that occur in the corpus; see :meth:`Client.trace`."""
         steps = asking.trace(name, text, filter, least_tokens=least_tokens, limit=limit, documents=documents)
         return await self._connection.run(steps)
-
-
-def _copy_of(base_url: str, timeout_s: float, attempts: int, api_key: str | None) -> AsyncClient:
-    """Return a client with these settings and its own connections, in the process that unpickles it."""
-    return AsyncClient(base_url, timeout_s, attempts=attempts, api_key=api_key)

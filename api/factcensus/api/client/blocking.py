@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -38,8 +37,8 @@ class Client:
         attempts: Maximum number of attempts for a request if the service does not respond or is busy.
         api_key: API key, if the service needs one; ``$FACTCENSUS_API_KEY`` by default.
 
-    A client can be pickled, for example for the processes of a pool; each copy opens its own connections. An explicit
-    ``api_key`` is part of the pickle; one from the environment is not.
+    A client and its jobs can be pickled, for example for the processes of a pool; each copy opens its own connections.
+    An explicit ``api_key`` is part of the pickle; one from the environment is not.
 
     Every method may raise a :class:`~factcensus.api.errors.ServiceError`: ``UnreachableError`` if nothing responds,
     ``UnknownIndexError`` and ``RejectedError`` for a refused request, ``NotReadyError`` for a service that is busy or
@@ -54,9 +53,6 @@ class Client:
 
     def __repr__(self) -> str:
         return f"Client({self.base_url!r})"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _copy_of, self._connection.arguments
 
     def __enter__(self) -> Client:
         return self
@@ -211,11 +207,6 @@ class Client:
         """Find the spans of a text that occur in the corpus; see ``CountIndex.trace`` for the arguments."""
         steps = asking.trace(name, text, filter, least_tokens=least_tokens, limit=limit, documents=documents)
         return self._connection.run(steps)
-
-
-def _copy_of(base_url: str, timeout_s: float, attempts: int, api_key: str | None) -> Client:
-    """Return a client with these settings and its own connections, in the process that unpickles it."""
-    return Client(base_url, timeout_s, attempts=attempts, api_key=api_key)
 
 
 def count_facts(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 from time import sleep
 from typing import Any
@@ -68,8 +69,7 @@ class _Address:
     def __init__(self, base_url: str, timeout_s: float, attempts: int, api_key: str | None) -> None:
         if not base_url.startswith(("http://", "https://")):
             raise AddressError(f"invalid service URL {base_url!r}; give one such as http://127.0.0.1:8080")
-        if not timeout_s > 0:
-            raise InputError(f"timeout_s must be a number of seconds above 0, got {timeout_s!r}")
+        _check_timeout(timeout_s)
         if attempts < 1:
             raise InputError(f"attempts must be at least 1, got {attempts!r}")
         self.arguments = (base_url, timeout_s, attempts, api_key)
@@ -81,12 +81,18 @@ class _Address:
         headers = {"User-Agent": "factcensus"} | ({"Authorization": f"Bearer {key}"} if key else {})
         self._options: dict[str, Any] = {"timeout": timeout_s, "headers": headers}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the settings; the copy opens its own connections."""
+        return type(self), self.arguments
+
     def _retries(self, request: Request) -> _Retries:
         return _Retries(self._attempts if request.attempts is None else request.attempts)
 
     def _arguments(self, request: Request) -> dict[str, Any]:
         """Return the arguments of httpx for a request."""
         own = request.timeout_s
+        if own is not None:
+            _check_timeout(own)
         return {
             "method": request.method,
             "url": self.base_url + request.path,
@@ -116,6 +122,16 @@ class _Address:
                 "start the service with `factcensus serve INDEX`, or correct the URL"
             )
         return ServiceError(f"invalid service URL {self.base_url!r}: {error}")
+
+
+def _check_timeout(timeout_s: float) -> None:
+    """Check a timeout.
+
+    Raises:
+        InputError: It is not a finite number above 0.
+    """
+    if not (isinstance(timeout_s, int | float) and 0 < timeout_s < math.inf):
+        raise InputError(f"timeout_s must be a number of seconds above 0, got {timeout_s!r}")
 
 
 class Connection(_Address):
@@ -148,12 +164,12 @@ class Connection(_Address):
                 error = raised
 
     def _send(self, request: Request) -> httpx.Response:
-        retries = self._retries(request)
+        retries, arguments = self._retries(request), self._arguments(request)
         for attempt in stamina.retry_context(**retries.options()):
             retries.next_wait_s = attempt.next_wait
             with attempt:
                 try:
-                    reply = self._http.request(**self._arguments(request))
+                    reply = self._http.request(**arguments)
                 except FAILURES as error:
                     raise self._explained(error, request) from error
                 return self._checked(reply)
@@ -190,12 +206,12 @@ class AsyncConnection(_Address):
                 error = raised
 
     async def _send(self, request: Request) -> httpx.Response:
-        retries = self._retries(request)
+        retries, arguments = self._retries(request), self._arguments(request)
         async for attempt in stamina.retry_context(**retries.options()):
             retries.next_wait_s = attempt.next_wait
             with attempt:
                 try:
-                    reply = await self._http.request(**self._arguments(request))
+                    reply = await self._http.request(**arguments)
                 except FAILURES as error:
                     raise self._explained(error, request) from error
                 return self._checked(reply)
