@@ -86,6 +86,11 @@ def test_a_full_study_of_given_facts_has_no_queries(tmp_path: Path, capsys: pyte
     before = (out / "facts.jsonl").read_bytes()
     assert main(command) == 0
     assert (out / "facts.jsonl").read_bytes() == before
+    for size in ("paper", "smoke"):
+        assert main(["reproduce", "olmo", "--size", size, "--out", str(out)]) == 2
+        assert "give them with --facts again" in capsys.readouterr().err
+    assert (out / "facts.jsonl").read_bytes() == before
+    assert not (out / "sources").exists()
     other = write(tmp_path / "other.json", [edit(number) for number in range(50)])
     assert main([*command[:4], "--facts", str(other), "--out", str(out)]) == 2
     assert "has other facts than" in capsys.readouterr().err
@@ -123,6 +128,30 @@ def test_several_tables_form_one_study(tmp_path: Path) -> None:
     other = write(tmp_path / "fourth.jsonl", [{**slot(0), "output": [{"answer": "Elsewhere"}]}, slot(2, "x")])
     named = [row["subject"] for row in study_table([disputed, other], invented=0).to_pylist()]
     assert named == ["Person1 Bee", "Person2 Bee"], "tables that disagree about an object have no usable fact of it"
+
+
+def test_invented_names_differ_between_tables_and_replace_whole_words(tmp_path: Path) -> None:
+    (tmp_path / "dev").mkdir()
+    tables = [
+        write(folder / "zsre.json", [edit(number) for number in numbers])
+        for folder, numbers in ((tmp_path, range(20)), (tmp_path / "dev", range(20, 40)))
+    ]
+    names = [row["subject"] for row in study_table(tables).to_pylist()]
+    assert len(names) == len(set(names)) == 40 + 2 * 24
+    rows = [edit(n, subject=f"Iran{n}", src=f"Which Iran{n}ian is from Iran{n}?", rephrase="") for n in range(20)]
+    for row in study_table([write(tmp_path / "countries.json", rows)]).to_pylist():
+        if row["role"] == "phantom":
+            number, name = row["question"].removeprefix("Which Iran").partition("ian is from ")[::2]
+            assert (number.isdecimal(), name) == (True, f"{row['subject']}?")
+
+
+def test_a_study_without_facts_to_forget_or_retain_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write(tmp_path / "zsre.json", [edit(0)])
+    assert main(["reproduce", "olmo", "--size", "paper", "--facts", str(table), "--out", str(tmp_path / "out")]) == 2
+    assert "the tables have 1 usable fact, none of them to be retained" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_repeated_ids_of_given_tables_do_not_matter(tmp_path: Path) -> None:

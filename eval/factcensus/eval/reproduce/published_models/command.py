@@ -92,6 +92,7 @@ def write_study(name: str, out: Path, facts: Sequence[Path] = (), notice: Notice
         table, settings = _given_facts(out, facts, PAPER, notice)
         write_files(out, name, STUDIES[name], settings, [path.name for path in facts])
         return {"study": str(out), "facts": table.num_rows, "next": f"the commands of {out / 'steps.sh'}"}
+    _check_not_given(out)
     write_files(out, name, STUDIES[name], PAPER)
     missing = [path for each in RELATIONS if not (path := out / SOURCES / f"{each.name}.csv").is_file()]
     if missing:
@@ -127,6 +128,7 @@ def run_tiny_study(name: str, out: Path, facts: Sequence[Path] = (), notice: Not
         table, settings = _given_facts(out, facts, SMOKE, notice, invented=INVENTED_TINY, most=2 * FACTS)
         number, texts = table.num_rows, list(documents_about(table.to_pylist()))
     else:
+        _check_not_given(out)
         texts = make_sources(out)
         number = _make_facts(out, INVENTED_TINY)
     with served(out / WORK / "site") as url, torch_threads(1):  # tiny models take many times longer with two
@@ -149,21 +151,37 @@ def _given_facts(
     """Write the fact table of given tables, and return it with the settings that fit it.
 
     Raises:
-        EvaluationInputError: the folder has other facts; see also
+        EvaluationInputError: the folder has other facts, or the tables too few; see also
             :func:`~factcensus.eval.reproduce.published_models.given.study_table`.
     """
     from factcensus.eval.errors import EvaluationInputError
     from factcensus.eval.reproduce.published_models.files import FACTS
-    from factcensus.eval.reproduce.published_models.given import forms_of, is_matched, study_table
+    from factcensus.eval.reproduce.published_models.given import check_roles, forms_of, is_matched, study_table
     from factcensus.indexer.tables.files import check_output, render, write_table
 
     path = out / FACTS
     check_output(path, facts)
     table = study_table(facts, notice=notice, **limits)
+    check_roles(table)
     if path.is_file() and path.read_bytes() != b"".join(render(table, "jsonl")):
         raise EvaluationInputError(f"{path} has other facts than {', '.join(map(str, facts))}; choose another --out")
     write_table(table, path)
     return table, {**settings, "forms": forms_of(table), "match": ["relation"] if is_matched(table) else []}
+
+
+def _check_not_given(out: Path) -> None:
+    """Check that the facts of a folder were not made from tables that the user gave; queries would replace them.
+
+    Raises:
+        EvaluationInputError: They were.
+    """
+    from factcensus.eval.errors import EvaluationInputError
+    from factcensus.eval.reproduce.published_models.files import FACTS, SOURCES
+
+    if (out / FACTS).is_file() and not (out / SOURCES).is_dir():
+        raise EvaluationInputError(
+            f"{out / FACTS} has the facts of tables; give them with --facts again, or choose another --out"
+        )
 
 
 def _run(arguments: Sequence[str], out: Path) -> None:

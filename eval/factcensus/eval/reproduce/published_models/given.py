@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from factcensus.eval.errors import EvaluationInputError
 from factcensus.eval.reproduce.published_models.facts import INVENTED, overlap, role
 from factcensus.eval.reproduce.published_models.studies import CAPITAL
 from factcensus.indexer import read_facts
+from factcensus.indexer.numbers import counted
 from factcensus.indexer.tables.columns import Notice, silent
 from factcensus.indexer.tables.complete import complete_facts
 
@@ -61,6 +63,7 @@ def study_table(
             objects[_key(row, path)].add(row["object"])
     rows: list[dict[str, Any]] = []
     taken: set[tuple[str, str]] = set()
+    names = {subject for _, subject in objects}
     for path, given in tables:
         facts = list(islice(_usable(given, path, objects, taken), most))
         if not facts:
@@ -68,7 +71,9 @@ def study_table(
                 f"{path} has no usable fact: every subject has several objects or contains one, or is in another table"
             )
         rows += [{**fact, "role": role(fact["subject"])} for fact in facts]
-        rows += _phantoms(facts, path, invented)
+        phantoms = _phantoms(facts, path, names, invented)
+        names |= {phantom["subject"] for phantom in phantoms}
+        rows += phantoms
     table = pa.Table.from_pylist([{"fact_id": f"fact-{number:06d}", **row} for number, row in enumerate(rows)])
     forms_of(table)
     return table
@@ -105,8 +110,30 @@ def _key(row: Row, path: Path) -> tuple[str, str]:
     return row.get("relation") or path.stem, row["subject"]
 
 
-def _phantoms(facts: Sequence[Row], path: Path, number: int) -> list[dict[str, Any]]:
+def check_roles(table: pa.Table) -> None:
+    """Check that a study has facts to forget and facts to retain.
+
+    Raises:
+        EvaluationInputError: It has none of one kind, because it has so few facts.
+    """
+    roles = table["role"].to_pylist()
+    for name, what in (("forget", "forgotten"), ("retain", "retained")):
+        if name not in roles:
+            number = counted(len(roles) - roles.count("phantom"), "usable fact")
+            raise EvaluationInputError(
+                f"the tables have {number}, none of them to be {what}; of 20 subjects, nine are to be forgotten and "
+                "nine retained, so give more facts"
+            )
+
+
+def _phantoms(facts: Sequence[Row], path: Path, taken: Set[str], number: int) -> list[dict[str, Any]]:
     """Return facts about invented subjects: real questions with another name, each with the object of another fact.
+
+    Args:
+        facts: The facts of one table.
+        path: The table.
+        taken: Names that are not invented again: subjects and invented subjects of all tables.
+        number: Number of facts to return.
 
     Raises:
         EvaluationInputError: No question contains the name of its subject, so none can ask about another name.
@@ -118,7 +145,7 @@ def _phantoms(facts: Sequence[Row], path: Path, number: int) -> list[dict[str, A
             "that the column 'subject' names the subject of each fact"
         )
     choice = random.Random(path.stem)
-    names = sorted({"".join(parts) for parts in product(*CAPITAL.invented)} - {fact["subject"] for fact in facts})
+    names = sorted({"".join(parts) for parts in product(*CAPITAL.invented)} - taken)
     objects: dict[str, list[str]] = defaultdict(list)
     for fact in facts:
         objects[fact["relation"]].append(fact["object"])
@@ -133,12 +160,12 @@ def _phantoms(facts: Sequence[Row], path: Path, number: int) -> list[dict[str, A
 
 def _renamed(fact: Row, name: str) -> dict[str, Any] | None:
     """Return the relation and prompts of a fact with another subject; None if a prompt does not name the subject."""
-    subject = fact["subject"]
+    whole = re.compile(rf"(?<!\w){re.escape(fact['subject'])}(?!\w)")  # not "Iran" in "Iranian"
     prompts = {form: fact[form] for form in ("question", "cloze") if fact.get(form)}
-    if not prompts or not all(subject in prompt for prompt in prompts.values()):
+    asked = {form: whole.sub(name, prompt) for form, prompt in prompts.items() if whole.search(prompt)}
+    if not prompts or len(asked) < len(prompts):
         return None
-    others = [prompt.replace(subject, name) for prompt in fact.get("paraphrases") or () if subject in prompt]
-    asked = {form: prompt.replace(subject, name) for form, prompt in prompts.items()}
+    others = [whole.sub(name, prompt) for prompt in fact.get("paraphrases") or () if whole.search(prompt)]
     return {"relation": fact["relation"], "subject": name, **asked, **({"paraphrases": others} if others else {})}
 
 
