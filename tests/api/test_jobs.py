@@ -17,7 +17,6 @@ import duckdb
 import httpx
 import pyarrow as pa
 import pytest
-from full_disks import files_up_to
 from loopback import serving, until
 from test_facts_route import ALL, ARROW, NDJSON, ROUTE, arrow_of, rows_of
 from test_serve_command import started
@@ -34,6 +33,7 @@ from factcensus.api.jobs.store import FILE, JobStore
 from factcensus.api.settings import Limits, Settings
 from factcensus.indexer import CountIndex, Deadline, build_index
 from factcensus.indexer.errors import DeadlineError, InputError
+from full_disks import files_up_to
 
 ASYNC = {"Content-Type": ARROW, "Prefer": "respond-async"}
 
