@@ -7,12 +7,13 @@ while its words occur next to each other. Few of the 2^n divisions are therefore
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 from factcensus.indexer.arrays import TokenIds
-from factcensus.indexer.counting.escapes import SEPARATORS, Escapes, Words, codes_before, escapes_of
+from factcensus.indexer.counting.escapes import SEPARATORS, Escapes, Words, codes_before, codes_in, escapes_of
 
 #: Maximum number of escaped separators between two characters.
 _MOST_SEPARATORS = 4
@@ -21,9 +22,9 @@ MOST_TRIED = 1 << 20
 
 
 class Sign(NamedTuple):
-    """A sign of an address, and the words that may replace it."""
+    """A sign of an address in its usual forms, and the words that may replace it."""
 
-    character: str
+    characters: str
     words: tuple[str, ...]
 
 
@@ -65,12 +66,14 @@ class _State(NamedTuple):
         left: Number of symbols before it.
         separators: Number of escaped separators at its beginning.
         apart: Whether a word may end before it.
+        entity: Whether it begins with an HTML entity.
     """
 
     ids: TokenIds
     left: int
     separators: int
     apart: bool
+    entity: bool = False
 
 
 class Divisions:
@@ -96,22 +99,22 @@ class Divisions:
         rounds.
         """
         complete: set[TokenIds] = set()
-        begun = [(each, _State((), len(each.symbols), 0, True)) for each in written]
+        begun = [(number, _State((), len(each.symbols), 0, True)) for number, each in enumerate(written)]
         known: dict[TokenIds, bool] = {(): True}
         while begun:
-            longer = [
-                (each, before)
-                for each, state in begun
-                for before in set(self._before(each, state, escaped and each.escaped))
-            ]
+            longer = {  # the same state may be reached in several ways
+                (number, before)
+                for number, state in begun
+                for before in self._before(written[number], state, escaped and written[number].escaped)
+            }
             tried = list(dict.fromkeys(state.ids for _, state in longer if state.ids not in known))
             if escaped and len(known) + len(tried) > MOST_TRIED:
                 self.complete = False
                 break
             known.update(zip(tried, self._occurring(tried), strict=True) if tried else ())
-            alive = [(each, state) for each, state in longer if known[state.ids]]
+            alive = [(number, state) for number, state in longer if known[state.ids]]
             complete |= {state.ids for _, state in alive if not state.left}
-            begun = [(each, state) for each, state in alive if state.left]
+            begun = [(number, state) for number, state in alive if state.left]
         return complete
 
     def _before(self, written: Written, state: _State, escaped: bool) -> Iterator[_State]:
@@ -130,12 +133,18 @@ class Divisions:
                 part = symbol + part
                 yield from self._with_part(written, state, part, begin, escaped)
         if escaped:
-            for left, separators, escapes in self._escapes_before(written, state):
-                for ids in (
-                    *escapes.apart,
-                    *((*words, last) for words, code in escapes.begun if (last := self._id(code)) >= 0),
-                ):
-                    yield _State(ids + state.ids, left, separators, True)
+            yield from self._with_escape(written, state)
+
+    def _with_escape(self, written: Written, state: _State) -> Iterator[_State]:
+        """Yield the states with one more escape, or with the escaped ampersand of an entity."""
+        if state.entity and (amp := self._id("amp")) >= 0:
+            yield _State((amp, *state.ids), state.left, state.separators, True)
+        for left, separators, escapes in self._escapes_before(written, state):
+            for ids in escapes.apart:
+                yield _State(ids + state.ids, left, separators, True, entity=True)
+            for words, code in escapes.begun:
+                if (last := self._id(code)) >= 0:
+                    yield _State((*words, last, *state.ids), left, separators, True)
 
     def _with_part(self, written: Written, state: _State, part: str, begin: int, escaped: bool) -> Iterator[_State]:
         """Yield the states with one more word, which may be joined to a label or to the end of an escape before it."""
@@ -146,7 +155,7 @@ class Divisions:
             yield _State(ids + state.ids, begin, 0, written.divided or whole)
         joined: list[tuple[int, int, Sequence[tuple[TokenIds, str]]]] = []
         if begin == 0:
-            labels = [*written.labels, *(codes_before() if escaped else ())]
+            labels = [*written.labels, *(self._codes_before(part[0]) if escaped else ())]
             joined.append((0, 0, [((), each) for label in labels for each in _in_cases(label, self._words.cased)]))
         if escaped:
             after = _State((), begin, 0, True)
@@ -165,16 +174,32 @@ class Divisions:
             return
         symbol = written.symbols[state.left - 1]
         if not written.divided:
-            for character in _in_cases(symbol.character if isinstance(symbol, Sign) else symbol, True):
+            for character in symbol.characters if isinstance(symbol, Sign) else _in_cases(symbol, True):
                 yield state.left - 1, 0, self._escapes_of(character)
         if state.separators < _MOST_SEPARATORS and state.left < len(written.symbols):
-            for character in SEPARATORS:
-                yield state.left, state.separators + 1, self._escapes_of(character)
+            for escapes in self._separators:
+                yield state.left, state.separators + 1, escapes
 
     def _escapes_of(self, character: str) -> Escapes:
         if character not in self._escapes:
             self._escapes[character] = escapes_of(character, self._words)
         return self._escapes[character]
+
+    @cached_property
+    def _separators(self) -> Sequence[Escapes]:
+        """The escapes of separators that occur in the index."""
+        escapes = map(self._escapes_of, SEPARATORS)
+        return [each for each in escapes if each.apart or each.begun]
+
+    @cached_property
+    def _codes_in(self) -> Mapping[str, Sequence[str]]:
+        return codes_in(self._words)
+
+    def _codes_before(self, first: str) -> Iterator[str]:
+        """Yield the codes of escapes that may be joined to a number or address with this first character."""
+        yield from codes_before()
+        for each in _in_cases(first, self._words.cased):
+            yield from self._codes_in.get(each, ())
 
     def _id(self, word: str) -> int:
         return self._words.ids([word])[0]

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from html import unescape as unescape_html
 from html.entities import html5
 from itertools import product
+from string import hexdigits
 from typing import Protocol
 
 from factcensus.indexer.counting.folding import Folded
@@ -27,12 +28,15 @@ _ESCAPE = re.compile(
     rf"|&(?:amp;)?(?P<html>\#0{{0,3}}[1-9][0-9]{{0,5}}|\#[xX]0{{0,3}}[1-9A-Fa-f]{_HEX}{{0,4}}|[A-Za-z][A-Za-z0-9]{{1,31}});"
     rf"|\\{{1,4}}(?P<code>u{_HEX}{{4}}|x{_HEX}{{2}}|[nrt])"
 )
+#: Such an escape of program code at the beginning of a word; the backslash before it separates words.
+_IN_WORD = re.compile(rf"u{_HEX}{{4}}|x{_HEX}{{2}}")
 _IN_CODE = {"n": "\n", "r": "\r", "t": "\t"}
 #: Characters between the parts of a number or address whose escapes are searched for: white space, dashes, brackets and
-#: invisible characters.
+#: invisible characters, such as direction marks.
 SEPARATORS = (
-    "\t\n\r .-()[]/_\u00a0\u00ad\u00b7\u2007\u2009\u200b\u200c\u200d\u200e\u200f\u2010\u2011\u2012\u2013\u2014\u202f"
-    "\u2060\u2212\ufeff<>{}*"
+    "\t\n\r .-()[]/_<>{}*\u00a0\u00ad\u00b7\u061c\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u200b\u200c\u200d\u200e\u200f\u2010\u2011\u2012\u2013\u2014\u2015\u202a\u202b\u202c\u202d\u202e\u202f\u205f\u2060"
+    "\u2066\u2067\u2068\u2069\u2212\u3000\ufeff\uff0d"
 )
 #: Numbers by which old pages name dashes.
 _OLD_NUMBERS = {"\u2013": 150, "\u2014": 151}
@@ -92,13 +96,17 @@ class Words(Protocol):
         """Return whether a word begins with a prefix of letters and digits."""
         ...
 
+    def starting(self, prefix: str) -> Sequence[str]:
+        """Return the words that begin with a prefix."""
+        ...
+
 
 @dataclass(frozen=True)
 class Escapes:
     """Escapes of one character, as words of an index.
 
     Attributes:
-        apart: The ids of the words of each HTML entity.
+        apart: The ids of the words of each HTML entity, whose ampersand may itself be an entity (``&amp;nbsp;``).
         begun: For each other escape, the ids of its complete words, and the beginning of the word after them.
     """
 
@@ -124,11 +132,29 @@ def _words_of(escapes: tuple[str, ...], cased: bool) -> list[tuple[str, ...]]:
 
 @cache
 def codes_before() -> tuple[str, ...]:
-    """Return the codes of escapes to which a number or address after them is joined: 3a of ``mailto%3A``."""
+    """Return the codes of escapes to which a number or address after them is joined: 3a of ``mailto%3A``.
+
+    Escapes that begin with x or u are left out; see :func:`codes_in`.
+    """
     before = {character for code in (9, 10, 13, *range(32, 127)) if not (character := chr(code)).isalnum()}
     codes = [written for character in sorted(before.union(SEPARATORS)) for written in _codes(character)]
-    words = [re.split(r"[%\\]", written)[-1] for written in codes]
+    words = [word for written in codes if not _IN_WORD.fullmatch(word := re.split(r"[%\\]", written)[-1])]
     return tuple(dict.fromkeys([*words, *(each for byte in range(0x80, 0xC0) for each in _cases(f"{byte:02x}"))]))
+
+
+def codes_in(words: Words) -> Mapping[str, Sequence[str]]:
+    r"""Return the codes in an index to which other characters are joined: u201c of ``\u201cjane``.
+
+    Any character may be before a number or address, so these codes are taken from the index, by the character after
+    them.
+    """
+    codes: defaultdict[str, dict[str, None]] = defaultdict(dict)
+    for sign in "xu":
+        for digit in hexdigits if words.cased else hexdigits[:16]:
+            for word in words.starting(sign + digit):
+                if (found := _IN_WORD.match(word)) and found.end() < len(word):
+                    codes[word[found.end()]][found.group()] = None
+    return {character: list(found) for character, found in codes.items()}
 
 
 @lru_cache(maxsize=1 << 10)
@@ -137,7 +163,7 @@ def _entities(character: str) -> tuple[str, ...]:
     names = [name.removesuffix(";") for name in _names()[character]]
     numbers = [f"#{'0' * zeros}{number}" for zeros in range(4) for number in {code, _OLD_NUMBERS.get(character, code)}]
     numbers += [f"#{x}{'0' * zeros}{spelled}" for zeros in range(4) for x in "xX" for spelled in _cases(f"{code:x}")]
-    return tuple(f"&{amp}{name};" for amp in ("", "amp;") for name in [*names, *numbers])
+    return tuple(f"&{name};" for name in [*names, *numbers])
 
 
 @lru_cache(maxsize=1 << 10)

@@ -54,7 +54,7 @@ class WordLexicon:
         self._analyzer, self._vocabulary = analyzer, vocabulary
 
     @property
-    def types(self) -> int | None:
+    def types(self) -> int:
         """Number of distinct words."""
         return len(self._vocabulary)
 

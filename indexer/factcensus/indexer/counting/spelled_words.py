@@ -42,20 +42,29 @@ class IndexWords:
     def _part_ids(self, part: str, last: bool) -> Iterable[TokenIds]:
         found = dict.fromkeys(
             tuple(self.ids(tokens))
-            for spelled in dict.fromkeys([part, part.lower(), part.upper()] if self.cased else [part])
+            for spelled in (self._cases(part) if self.cased else [part])
             if (tokens := self._tokens(spelled))
         )
         ids = [each for each in found if -1 not in each]
         if last and self._with_extensions:
-            words = [id for sign in ("x", "X", "ext", "EXT") for id in self._starting(part + sign)]
-            ids += [(self._id(word),) for word in with_extension(part, self._lexicon.words(words))]
+            words = [
+                word for sign in ("x", "X", "ext", "Ext", "EXT") for word in self._starting(part + sign, _EXTENDED)
+            ]
+            ids += [(self._id(word),) for word in with_extension(part, words)]
         return ids
 
-    def _starting(self, prefix: str) -> list[int]:
-        return self._lexicon.starting_with(prefix, _EXTENDED)
+    def starting(self, prefix: str) -> Sequence[str]:
+        """Return the words that begin with a prefix."""
+        return self._starting(prefix, self._lexicon.types)
+
+    def _starting(self, prefix: str, most: int) -> Sequence[str]:
+        return self._lexicon.words(self._lexicon.starting_with(prefix, most))
 
     def _begins(self, prefix: str) -> bool:
-        return self._lexicon.begins(prefix if self.cased else prefix.lower())
+        return any(map(self._lexicon.begins, self._cases(prefix) if self.cased else [prefix.lower()]))
+
+    def _cases(self, part: str) -> Iterable[str]:
+        return dict.fromkeys([part, part.lower(), part.upper()])
 
     def _tokens(self, text: str) -> Sequence[str]:
         if text.isascii() and text.isalnum():  # fast

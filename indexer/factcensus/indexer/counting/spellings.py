@@ -38,8 +38,8 @@ _EXTENSION = re.compile(r"(?:x|ext)[0-9]{1,7}", re.IGNORECASE)
 #: White space in an address. All repetitions are bounded: others take quadratic time in long white space.
 _SPACE = r"[\s\u200b]{0,4}"
 #: Signs of an address.
-_DOT = Sign(".", ("dot", "punkt", "point", "punto", "ponto"))
-_AT = Sign("@", ("at", "arroba", "arobase"))
+_DOT = Sign(".\u3002\uff0e\uff61", ("dot", "punkt", "point", "punto", "ponto"))
+_AT = Sign("@\uff20", ("at", "arroba", "arobase"))
 #: The full stop and the at sign as patterns; domains may have an ideographic full stop.
 _SIGNS = {
     sign: rf"(?:{_SPACE}[\[({{<]?{_SPACE}{character}{_SPACE}[\])}}>]?{_SPACE}"
@@ -49,7 +49,7 @@ _SIGNS = {
 #: Words that may be joined to the beginning of a phone number.
 _LABELS = (
     *("t", "tel", "telefon", "telefono", "telephone", "tlf", "f", "fax", "p", "ph", "phone", "fon"),
-    *("m", "mob", "mobil", "mobile", "handy", "c", "cel", "cell", "call", "sms", "whatsapp"),
+    *("m", "mob", "mobil", "mobile", "handy", "c", "cel", "cell", "call", "sms", "whatsapp", "WhatsApp"),
 )
 _LABEL = re.compile(rf"(?:{'|'.join(sorted(_LABELS, key=len, reverse=True))})\Z", re.IGNORECASE)
 _LONGEST_LABEL = max(map(len, _LABELS))
