@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,3 +94,13 @@ def test_full_disk_is_explained_and_leaves_nothing_half_written(
         if made is not None:
             assert (here / made).exists()
     assert failed
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_results_redirected_to_a_full_disk_are_reported_as_incomplete(start: Path) -> None:
+    program = Path(sys.executable).with_name("factcensus")
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run([program, "count", start / "ix", "word1"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert ran.returncode == 1
+    assert "the disk is full (No space left on device); free some space" in ran.stderr
+    assert "results redirected to a file may be incomplete" in ran.stderr

@@ -129,7 +129,8 @@ def _report(error: Exception) -> int:
     if module and (extra := EXTRA_OF_MODULE.get(module.partition(".")[0])):
         error = MissingExtraError(module, extra)
     if not isinstance(error, FactcensusError):
-        error = full_disk(error, "the disk", "files appear whole or not at all, so nothing is half-written") or error
+        then = "results redirected to a file may be incomplete; all other files appear whole or not at all"
+        error = full_disk(error, "the disk", then) or error
     if isinstance(error, FactcensusError):
         print(f"factcensus: error: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code
