@@ -104,3 +104,10 @@ def test_results_redirected_to_a_full_disk_are_reported_as_incomplete(start: Pat
     assert ran.returncode == 1
     assert "the disk is full (No space left on device); free some space" in ran.stderr
     assert "results redirected to a file may be incomplete" in ran.stderr
+
+
+def test_wrong_input_that_quotes_the_message_of_a_full_disk_is_reported_as_wrong_input(
+    copied: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["index", "delete", str(copied("quoted") / "ix"), "--id", "No space left on device"]) == 2
+    assert "the disk" not in capsys.readouterr().err

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from factcensus.indexer.errors import DiskFullError
+from factcensus.indexer.errors import DiskFullError, InputError
 from factcensus.indexer.system.locks import locked
 
 #: Error numbers of a full disk: no space, no quota, and a limit on the size of files (``ulimit -f``).
@@ -195,7 +195,7 @@ def full_disk(error: Exception, disk: str, then: str, path: Path | None = None) 
         path: The file that does not fit, if it is known and not part of the error.
     """
     number = error.errno if isinstance(error, OSError) else None
-    if not isinstance(error, OSError):
+    if not isinstance(error, OSError | InputError):  # an InputError quotes texts of the user
         number = next((number for message, number in _FULL_MESSAGES.items() if message in str(error)), None)
     if number not in FULL:
         return None
