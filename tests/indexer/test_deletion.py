@@ -26,6 +26,7 @@ from factcensus.indexer.answers import Proof
 from factcensus.indexer.changing import deletion
 from factcensus.indexer.changing.deletion import Named
 from factcensus.indexer.errors import EmptyQueryError, InputError, UnknownNameError, VerificationError
+from factcensus.indexer.storage import maintain
 from factcensus.indexer.storage.manifest import Layout, Manifest
 from factcensus.indexer.system.locks import lock_folder
 
@@ -229,6 +230,25 @@ def test_record_stays_valid_if_other_documents_are_deleted_later(record: Path, f
     delete_documents(folder, ids=["copy"], record=tmp_path / "later.json", probes=["Ann", "Paris"])
     for path in (record, tmp_path / "later.json"):
         assert verify_index(folder, record=path).record.probes == 2
+
+
+@pytest.mark.parametrize("step", ["sync_files", "remove_strays"])
+def test_record_is_kept_exactly_if_the_deletion_is_in_effect(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(maintain, step, fail)
+        with pytest.raises(OSError, match="Input/output"):
+            delete_documents(folder, ids=["ann"], record=tmp_path / "record.json")
+    with CountIndex.open(folder) as index:
+        in_effect = index.info().deleted_documents == 1
+    assert in_effect == (step == "remove_strays")
+    assert (tmp_path / "record.json").exists() == in_effect
+    if in_effect:
+        verify_index(folder, record=tmp_path / "record.json")
 
 
 def test_keys_differ_so_that_records_cannot_be_compared(folder: Path, tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def delete_documents(  # noqa: PLR0913 - options, which are given by name
             else:
                 remove_strays(folder, old)  # if this deletion was killed before it could do so
         except BaseException:
-            if record is not None:
+            if record is not None and read_manifest(folder).digest == old.digest:  # the deletion is not in effect
                 record.unlink(missing_ok=True)
             raise
     return replace(planned, manifest=new)
