@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from servers import WebServer
 
-# No test is timed: on a busy machine any example may take long. Every run tries the same examples, so that no run fails
-# by chance. `make check-full` tries others, with --hypothesis-profile=others.
+# Examples have no time limit, because a busy machine may be slow. Every run uses the same examples, so a failure can be
+# repeated. `make check-full` generates new ones with --hypothesis-profile=others.
 settings.register_profile("others", settings.get_profile("ci"), derandomize=False)
 settings.load_profile("ci")
 

@@ -127,7 +127,7 @@ class ConsoleProgress:
             return None
         try:
             return os.get_terminal_size(self._out.fileno()).columns or None
-        except (OSError, ValueError):  # a terminal that is no device of this machine
+        except (OSError, ValueError):  # the output has no size, or is not a file of the system
             return None
 
     def _print(self, line: str) -> None:
